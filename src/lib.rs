@@ -1,0 +1,22 @@
+//! **podvitals** knows the vital signs of every pod on its Kubernetes node, one second old and exact
+//! to the byte.
+//!
+//! ```text
+//!   API server      container runtime       kernel files                                              HTTP clients
+//!       │                  │                     │                                                         ▲
+//!  kubernetes/          runtime/               host/            ← neighbours: one room per outside system  │
+//!       └────────┬─────────┘        ┌────────────┤                                                         │
+//!            discover ──pods──► resolve ──targets──► sample ──counters──► rate ──usage──► aggregate ──snapshot──► serve
+//!
+//!   model: the nouns      config: the knobs      pipeline: wires, paces, stops
+//! ```
+//!
+//! Read the rooms in the order of the picture. Stages never import each other: they meet in
+//! [`model`], and [`pipeline`] hands values along. Each outside system, and the crates that speak to
+//! it, live in one neighbour room. `tests/tidy.rs` holds both rules.
+
+// The nouns all rooms share.
+pub mod model;
+
+// Every knob, parsed and checked once.
+pub mod config;

@@ -1,0 +1,15 @@
+//! The nouns that all rooms share. They carry units, and reasons where a figure is absent; they do nothing.
+//!
+//! A value travels through them in this order: sources of names tell [`identity`], resolving turns it
+//! into [`target`]s, one [`sweep`] reads [`counters`] from every target, and the [`snapshot`] is what
+//! readers see, spelled as a [`document`] on the wire. [`health`] is what podvitals says of itself.
+
+pub mod counters;
+pub mod document;
+pub mod health;
+pub mod identity;
+pub mod snapshot;
+pub mod sweep;
+pub mod target;
+pub mod time;
+pub mod unavailable;

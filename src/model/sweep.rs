@@ -1,0 +1,210 @@
+//! What one sweep read. Flat, so that a sweep of any size reuses the same few allocations.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counters::{
+    CpuCounters, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters, NetworkCounters, PidsCounters,
+    PressureCounters,
+};
+use super::target::{TargetId, TargetSet};
+use super::time::{ClockPair, Monotonic};
+use super::unavailable::Unavailable;
+
+/// A value and the instant at which it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// Taken right after the read that matters most for the value.
+    pub at: Monotonic,
+    /// What was read.
+    pub value: T,
+}
+
+/// A figure, or why there is none.
+pub type Reading<T> = Result<Stamped<T>, Unavailable>;
+
+/// Block I/O of one cgroup: the total over leaf devices, and where in [`Sweep::devices`] its rows are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IoReading {
+    /// Over devices that are not stacked.
+    pub total: IoCounters,
+    /// Rows of this cgroup.
+    pub rows: Range<u32>,
+    /// Some disk of the node is busy but not counted (cgroup v1): the total may lack its share.
+    pub partly_accounted: bool,
+}
+
+/// One cgroup, read once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CgroupReading {
+    /// Which target.
+    pub id: TargetId,
+    /// Identity of the directory. A counter is only ever compared under the same inode.
+    pub inode: u64,
+    /// `false` once the cgroup was removed: then nothing below is a figure.
+    pub alive: bool,
+    /// CPU time.
+    pub cpu: Reading<CpuCounters>,
+    /// Memory.
+    pub memory: Reading<MemoryCounters>,
+    /// Block I/O.
+    pub io: Reading<IoReading>,
+    /// Tasks.
+    pub pids: Reading<PidsCounters>,
+    /// Pressure stall information.
+    pub pressure: Reading<PressureCounters>,
+    /// Limits, read every few seconds.
+    pub limits: Limits,
+}
+
+impl CgroupReading {
+    /// A reading in which nothing has been read.
+    pub fn absent(id: TargetId, why: Unavailable) -> Self {
+        Self {
+            id,
+            inode: 0,
+            alive: true,
+            cpu: Err(why),
+            memory: Err(why),
+            io: Err(why),
+            pids: Err(why),
+            pressure: Err(why),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// From which side a pod's network was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkSource {
+    /// Inside: `/proc/<pid>/net/dev`.
+    Netns,
+    /// Outside: the host's end of the veth, swapped; bytes and packets only.
+    HostVeth,
+}
+
+impl NetworkSource {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Netns => "netns",
+            Self::HostVeth => "host_veth",
+        }
+    }
+}
+
+/// One pod's network, read once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkTotals {
+    /// Over the interfaces that count.
+    pub total: NetworkCounters,
+    /// Rows in [`Sweep::interfaces`]: at most 64, while `total` covers all.
+    pub rows: Range<u32>,
+    /// More interfaces than rows.
+    pub truncated: bool,
+    /// Interfaces may carry each other's traffic and we cannot tell.
+    pub overlapping: bool,
+}
+
+/// One pod's network, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkReading {
+    /// Which pod.
+    pub id: TargetId,
+    /// The netns it was read in; counters are only ever compared within one.
+    pub netns: u64,
+    /// From which side.
+    pub source: NetworkSource,
+    /// The counters.
+    pub totals: Reading<NetworkTotals>,
+}
+
+/// CPU time of the whole node: the first line of `/proc/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCpu {
+    /// Everything but idle and iowait; guest time counted once.
+    pub usage: Duration,
+    /// `user` + `nice`.
+    pub user: Duration,
+    /// `system` + `irq` + `softirq`.
+    pub system: Duration,
+    /// CPUs online.
+    pub cores: u32,
+}
+
+/// Memory of the whole node: `/proc/meminfo`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeMemory {
+    /// `MemTotal`.
+    pub total_bytes: u64,
+    /// `MemAvailable`.
+    pub available_bytes: u64,
+    /// `MemFree`.
+    pub free_bytes: u64,
+    /// `Cached` + `Buffers` + `SReclaimable`.
+    pub cached_bytes: u64,
+    /// `SwapTotal` − `SwapFree`.
+    pub swap_used_bytes: u64,
+    /// `SwapTotal`.
+    pub swap_total_bytes: u64,
+}
+
+/// The node's own figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReading {
+    /// `/proc/stat`.
+    pub cpu: Reading<NodeCpu>,
+    /// `/proc/meminfo`.
+    pub memory: Reading<NodeMemory>,
+    /// `/proc/diskstats`: whole disks; rows in [`Sweep::devices`].
+    pub io: Reading<IoReading>,
+    /// `/proc/1/net/dev`: the node's NICs; rows in [`Sweep::interfaces`].
+    pub network: Reading<NetworkTotals>,
+}
+
+impl Default for NodeReading {
+    fn default() -> Self {
+        let why = Unavailable::NotYet;
+        Self { cpu: Err(why), memory: Err(why), io: Err(why), network: Err(why) }
+    }
+}
+
+/// Every target read once. The sampler fills one while the one before is still being compared with.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Numbered from 1 in each run of the process.
+    pub tick: u64,
+    /// Both clocks at the start.
+    pub clock: ClockPair,
+    /// After the last read.
+    pub finished: Monotonic,
+    /// What was to be read.
+    pub targets: Arc<TargetSet>,
+    /// Pod by pod as in `targets`: the pod's cgroup, its containers', its sandbox's.
+    pub cgroups: Vec<CgroupReading>,
+    /// Pod by pod as in `targets`.
+    pub networks: Vec<NetworkReading>,
+    /// Rows of all cgroups and of the node.
+    pub devices: Vec<DeviceRow>,
+    /// Rows of all pods and of the node.
+    pub interfaces: Vec<InterfaceRow>,
+    /// The node itself.
+    pub node: NodeReading,
+}
+
+impl Sweep {
+    /// Empties the sweep for another use and keeps its memory.
+    pub fn clear(&mut self) {
+        self.cgroups.clear();
+        self.networks.clear();
+        self.devices.clear();
+        self.interfaces.clear();
+        self.node = NodeReading::default();
+    }
+
+    /// First read to last read.
+    pub fn duration(&self) -> Duration {
+        self.finished.since(self.clock.monotonic).unwrap_or_default()
+    }
+}
