@@ -20,3 +20,6 @@ pub mod model;
 
 // Every knob, parsed and checked once.
 pub mod config;
+
+// NEIGHBOUR the kernel.
+pub mod host;

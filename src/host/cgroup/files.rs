@@ -1,0 +1,429 @@
+//! THE HOT PATH, first half: one cgroup's files, kept open and read again and again.
+//!
+//! # Why descriptors are kept
+//! `open` and `close` of a cgroup file cost several times the read. A kept descriptor gives fresh
+//! values with `pread` at 0, pins neither the cgroup nor its memory, and says ENODEV for ever once the
+//! cgroup was removed, also when another of the same name is made: there is no mistaking the one for
+//! the other. Each costs 4.4 KB of kernel memory, charged to us, so [`DescriptorBudget`] bounds them;
+//! beyond it a file is opened, read and closed, which costs more and loses nothing.
+//!
+//! Files are opened by one `openat` below the mount of their hierarchy, with the path kept ready.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::host::{HostError, clock};
+use crate::model::health::{Health, Room, Trouble};
+use crate::model::target::{CgroupPath, CgroupTarget, TargetId};
+use crate::model::time::Monotonic;
+use crate::model::unavailable::Unavailable;
+
+use super::layout::{Controller, Layout};
+use super::reader::ReadContext;
+
+/// A file of a cgroup, by number as [`Health::begin_read`] notes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is the kernel's file of that name, listed in FILES")]
+pub enum File {
+    CpuacctUsage,
+    CpuacctStat,
+    CpuStatV1,
+    CpuStatV2,
+    MemoryUsage,
+    MemoryMaxUsage,
+    MemoryOomControl,
+    MemoryStat,
+    MemoryCurrent,
+    MemoryEvents,
+    MemoryPeak,
+    MemorySwapCurrent,
+    BfqBytes,
+    BfqOperations,
+    ThrottleBytes,
+    ThrottleOperations,
+    IoStat,
+    PidsCurrent,
+    CpuPressure,
+    MemoryPressure,
+    IoPressure,
+    CpuQuota,
+    CpuPeriod,
+    CpuMax,
+    MemoryLimit,
+    MemoryMax,
+    PidsMax,
+}
+
+/// Name and hierarchy of each [`File`], by number. `cpu.stat` of version 2 has the CPU time as well.
+const FILES: [(&str, Controller); 27] = [
+    ("cpuacct.usage", Controller::Cpuacct),
+    ("cpuacct.stat", Controller::Cpuacct),
+    ("cpu.stat", Controller::Cpu),
+    ("cpu.stat", Controller::Cpuacct),
+    ("memory.usage_in_bytes", Controller::Memory),
+    ("memory.max_usage_in_bytes", Controller::Memory),
+    ("memory.oom_control", Controller::Memory),
+    ("memory.stat", Controller::Memory),
+    ("memory.current", Controller::Memory),
+    ("memory.events", Controller::Memory),
+    ("memory.peak", Controller::Memory),
+    ("memory.swap.current", Controller::Memory),
+    ("blkio.bfq.io_service_bytes_recursive", Controller::Blkio),
+    ("blkio.bfq.io_serviced_recursive", Controller::Blkio),
+    ("blkio.throttle.io_service_bytes_recursive", Controller::Blkio),
+    ("blkio.throttle.io_serviced_recursive", Controller::Blkio),
+    ("io.stat", Controller::Blkio),
+    ("pids.current", Controller::Pids),
+    ("cpu.pressure", Controller::Pressure),
+    ("memory.pressure", Controller::Pressure),
+    ("io.pressure", Controller::Pressure),
+    ("cpu.cfs_quota_us", Controller::Cpu),
+    ("cpu.cfs_period_us", Controller::Cpu),
+    ("cpu.max", Controller::Cpu),
+    ("memory.limit_in_bytes", Controller::Memory),
+    ("memory.max", Controller::Memory),
+    ("pids.max", Controller::Pids),
+];
+
+/// The longest name in [`FILES`].
+const LONGEST_NAME: usize = 41;
+/// Files that are kept open: those before [`File::CpuQuota`]. Limits are read too rarely.
+const KEPT: usize = File::CpuQuota as usize;
+
+/// The name of a file by its number, for the log.
+pub fn file_name(file: u8) -> &'static str {
+    FILES.get(usize::from(file)).map_or("unknown file", |(name, _)| name)
+}
+
+impl File {
+    /// The kernel's name for it.
+    pub fn name(self) -> &'static str {
+        FILES[self as usize].0
+    }
+
+    /// Which hierarchy it is in.
+    pub fn controller(self) -> Controller {
+        FILES[self as usize].1
+    }
+}
+
+/// How many descriptors all readers together may keep.
+#[derive(Debug)]
+pub struct DescriptorBudget {
+    limit: usize,
+    used: usize,
+}
+
+impl DescriptorBudget {
+    /// A budget of `limit` descriptors.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, used: 0 }
+    }
+
+    /// Descriptors kept now.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    fn take(&mut self) -> bool {
+        let granted = self.used < self.limit;
+        self.used += usize::from(granted);
+        granted
+    }
+
+    fn give_back(&mut self) {
+        self.used = self.used.saturating_sub(1);
+    }
+
+    /// The process is out of descriptors: the budget was too generous, keep no more than now.
+    fn shrink(&mut self) {
+        self.limit = self.limit.min(self.used);
+    }
+}
+
+/// Why a file gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The cgroup was removed: nothing of it can be read.
+    Gone,
+    /// This file alone.
+    Because(Unavailable),
+}
+
+impl From<Unavailable> for Missing {
+    fn from(why: Unavailable) -> Self {
+        Self::Because(why)
+    }
+}
+
+/// A new cgroup's directories appear one hierarchy at a time (v1): until this old a file may be missing.
+const YOUNG: Duration = Duration::from_secs(2);
+/// The buffer holds every file we know at first; it grows when one fills it, up to the second.
+const SMALLEST_BUFFER: usize = 16 << 10;
+const LARGEST_BUFFER: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+enum Slot {
+    /// To be opened at the next read.
+    #[default]
+    Closed,
+    /// Open, and counted in the budget.
+    Kept(OwnedFd),
+    /// Not there, or refused. Looked for again on slow reads only.
+    Absent(Unavailable),
+}
+
+/// The path of one cgroup below its hierarchies, with room for the name of a file.
+#[derive(Debug)]
+pub struct FilePath {
+    bytes: Vec<u8>,
+    stem: usize,
+}
+
+impl FilePath {
+    /// Of the files of the cgroup `path`.
+    pub fn new(path: &CgroupPath) -> Self {
+        let path = path.as_path().as_os_str().as_bytes();
+        // `./` keeps the root cgroup's empty path below the mount.
+        let mut bytes = Vec::with_capacity(path.len() + LONGEST_NAME + 4);
+        bytes.extend_from_slice(b"./");
+        bytes.extend_from_slice(path);
+        bytes.push(b'/');
+        let stem = bytes.len();
+        Self { bytes, stem }
+    }
+
+    /// Opens `file` for reading.
+    pub fn open(&mut self, layout: &Layout, file: File) -> Result<OwnedFd, Errno> {
+        let directory = layout.directory(file.controller()).ok_or(Errno::NOENT)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        self.with(file.name(), |path| rustix::fs::openat(directory, path, flags, Mode::empty()))
+    }
+
+    /// Identity of the cgroup's directory in the watched hierarchy.
+    fn inode(&mut self, layout: &Layout) -> Option<u64> {
+        let stat = |path: &CStr| rustix::fs::statat(layout.watched_directory(), path, AtFlags::empty());
+        self.with("", stat).ok().map(|stat| stat.st_ino)
+    }
+
+    fn with<T>(&mut self, name: &str, call: impl FnOnce(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+        let path = CStr::from_bytes_with_nul(&self.bytes);
+        let result = path.map_err(|_| Errno::INVAL).and_then(call);
+        self.bytes.truncate(self.stem);
+        result
+    }
+
+    /// The whole path of a file, for the log.
+    pub fn describe(&self, layout: &Layout, file: File) -> String {
+        let mount = layout.mount(file.controller()).map(|mount| mount.display().to_string());
+        let below = String::from_utf8_lossy(&self.bytes[2..self.stem]);
+        format!("{}/{below}{}", mount.unwrap_or_default(), file.name())
+    }
+}
+
+/// The files of one cgroup.
+#[derive(Debug)]
+pub struct Files {
+    target: TargetId,
+    first_seen: Monotonic,
+    path: FilePath,
+    /// Of the directory in the watched hierarchy, once it was there.
+    inode: Option<u64>,
+    slots: [Slot; KEPT],
+    /// A file was opened by path since [`Self::confirm`].
+    unconfirmed: bool,
+}
+
+impl Files {
+    /// Nothing is opened yet.
+    pub fn new(layout: &Layout, target: &CgroupTarget) -> Self {
+        let mut path = FilePath::new(&target.path);
+        let inode = path.inode(layout);
+        Self {
+            target: target.id,
+            first_seen: target.first_seen,
+            path,
+            inode,
+            slots: Default::default(),
+            unconfirmed: false,
+        }
+    }
+
+    /// Identity of the cgroup's directory; 0 while it was never there.
+    pub fn inode(&self) -> u64 {
+        self.inode.unwrap_or(0)
+    }
+
+    /// Reads `file` into the buffer and returns how many bytes there are.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn read(
+        &mut self,
+        layout: &Layout,
+        file: File,
+        context: &mut ReadContext<'_>,
+    ) -> Result<usize, Missing> {
+        context.health.begin_read(self.target.0, file as u8);
+        let read = match &self.slots[file as usize] {
+            Slot::Kept(descriptor) => read_whole(descriptor, context.buffer),
+            Slot::Absent(why) if !context.slow => return Err(Missing::Because(*why)),
+            Slot::Absent(_) | Slot::Closed => self.open_and_read(layout, file, context),
+        };
+        read.map_err(|errno| self.failed(layout, file, errno, context))
+    }
+
+    /// Whether the files opened since the last call are those of the cgroup we were made for: between
+    /// two opens by path it may have been removed and made anew.
+    ///
+    /// # Errors
+    /// [`Missing::Gone`].
+    pub fn confirm(&mut self, layout: &Layout) -> Result<(), Missing> {
+        if !std::mem::take(&mut self.unconfirmed) || self.is_there(layout) {
+            Ok(())
+        } else {
+            Err(Missing::Gone)
+        }
+    }
+
+    /// Closes the files that `keep` does not want, and forgets what was absent.
+    pub fn close(&mut self, budget: &mut DescriptorBudget, keep: impl Fn(Controller) -> bool) {
+        for (slot, (_, controller)) in self.slots.iter_mut().zip(FILES) {
+            if !keep(controller) && matches!(std::mem::take(slot), Slot::Kept(_)) {
+                budget.give_back();
+            }
+        }
+    }
+
+    /// Descriptors kept for this cgroup.
+    pub fn open_descriptors(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Kept(_))).count()
+    }
+
+    /// Whether the cgroup is so new that files may still be missing and limits still be set.
+    pub fn is_young(&self) -> bool {
+        clock::monotonic().since(self.first_seen).is_none_or(|age| age < YOUNG)
+    }
+
+    /// Counts and logs a line that cannot be read.
+    pub fn complain(&self, layout: &Layout, file: File, line: &[u8], health: &Health) {
+        complain(&self.path, layout, file, line, health);
+    }
+
+    #[cold]
+    fn open_and_read(
+        &mut self,
+        layout: &Layout,
+        file: File,
+        context: &mut ReadContext<'_>,
+    ) -> Result<usize, Errno> {
+        let descriptor = self.path.open(layout, file)?;
+        let length = read_whole(&descriptor, context.buffer)?;
+        self.unconfirmed = true;
+        let slot = if context.budget.take() { Slot::Kept(descriptor) } else { Slot::Closed };
+        self.slots[file as usize] = slot;
+        Ok(length)
+    }
+
+    /// Sorts an error of `open` or `read`.
+    #[cold]
+    fn failed(
+        &mut self,
+        layout: &Layout,
+        file: File,
+        errno: Errno,
+        context: &mut ReadContext<'_>,
+    ) -> Missing {
+        let slot = std::mem::take(&mut self.slots[file as usize]);
+        let was_kept = matches!(slot, Slot::Kept(_));
+        if was_kept {
+            context.budget.give_back();
+        }
+        let count = |trouble| context.health.count(Room::Host, trouble);
+        match errno {
+            Errno::NODEV | Errno::NOENT | Errno::SRCH => {
+                // The version 2 side of a hybrid node may lose a cgroup that the others still have.
+                let aside = file.controller() == Controller::Pressure;
+                if (was_kept && !aside) || !self.is_there(layout) {
+                    Missing::Gone
+                } else if self.is_young() {
+                    Missing::Because(Unavailable::NotYet)
+                } else {
+                    self.absent(file, Unavailable::ControllerOff)
+                }
+            }
+            // Pressure files of old kernels can be opened and not read.
+            Errno::OPNOTSUPP => self.absent(file, Unavailable::KernelWithoutPsi),
+            Errno::ACCESS | Errno::PERM => {
+                count(Trouble::Denied);
+                if !matches!(slot, Slot::Absent(Unavailable::Permission)) {
+                    tracing::debug!(path = %self.path.describe(layout, file), "may not be read: {errno}");
+                }
+                self.absent(file, Unavailable::Permission)
+            }
+            Errno::MFILE | Errno::NFILE => {
+                count(Trouble::Io);
+                self.close(context.budget, |_| false);
+                context.budget.shrink();
+                Missing::Because(Unavailable::NotYet)
+            }
+            _ => {
+                count(Trouble::Io);
+                tracing::debug!(path = %self.path.describe(layout, file), "cannot be read: {errno}");
+                Missing::Because(Unavailable::NotYet)
+            }
+        }
+    }
+
+    fn absent(&mut self, file: File, why: Unavailable) -> Missing {
+        self.slots[file as usize] = Slot::Absent(why);
+        Missing::Because(why)
+    }
+
+    /// Whether the cgroup's directory is still the one we were made for.
+    fn is_there(&mut self, layout: &Layout) -> bool {
+        let inode = self.path.inode(layout);
+        self.inode = self.inode.or(inode);
+        inode.is_some() && inode == self.inode
+    }
+}
+
+/// Counts a line that cannot be read, and logs the first of each kind of file: a kernel we misread
+/// would otherwise fill the log.
+#[cold]
+pub fn complain(path: &FilePath, layout: &Layout, file: File, line: &[u8], health: &Health) {
+    static LOGGED: AtomicU64 = AtomicU64::new(0);
+    health.count(Room::Host, Trouble::Malformed);
+    let bit = 1 << file as u8;
+    if LOGGED.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        let error = HostError::malformed(path.describe(layout, file), line);
+        tracing::warn!("{error}; further ones in files of this name are only counted");
+    }
+}
+
+/// Reads the whole file into `buffer`, which grows when it is filled, and returns the length.
+///
+/// # Errors
+/// That of `pread`, but for interruptions.
+pub fn read_whole(descriptor: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
+    if buffer.len() < SMALLEST_BUFFER {
+        buffer.resize(SMALLEST_BUFFER, 0);
+    }
+    loop {
+        match rustix::io::pread(descriptor, &mut buffer[..], 0) {
+            Ok(length) if length == buffer.len() && length < LARGEST_BUFFER => buffer.resize(length * 2, 0),
+            Ok(length) => return Ok(length),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
