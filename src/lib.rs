@@ -23,3 +23,9 @@ pub mod config;
 
 // NEIGHBOUR the kernel.
 pub mod host;
+
+// NEIGHBOUR the container runtime.
+pub mod runtime;
+
+// STAGE which pods are bound to this node, from whichever neighbours answer.
+pub mod discover;
