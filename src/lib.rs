@@ -29,3 +29,15 @@ pub mod runtime;
 
 // STAGE which pods are bound to this node, from whichever neighbours answer.
 pub mod discover;
+
+// STAGE which cgroups, sandbox, processes, netns and host interface they are, with the evidence.
+pub mod resolve;
+
+// STAGE one sweep over the targets, each read stamped with its own instant.
+pub mod sample;
+
+// STAGE two samples of the same thing make a rate, or nothing.
+pub mod rate;
+
+// STAGE containers and sandbox make a pod; pod counters that never go back.
+pub mod aggregate;
