@@ -41,3 +41,6 @@ pub mod rate;
 
 // STAGE containers and sandbox make a pod; pod counters that never go back.
 pub mod aggregate;
+
+// STAGE the last snapshot over HTTP.
+pub mod serve;

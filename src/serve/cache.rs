@@ -1,0 +1,213 @@
+//! Each document is rendered once a sweep and shared; what else is asked has a budget.
+//!
+//! # Why
+//! Reading must not cost more the more readers there are: the default query of each document costs
+//! one rendering a sweep, whoever asks. Other queries cannot be foreseen. They are shared as long as
+//! they fit into [`KEPT_BYTES`]; all of one sweep together may render [`NODES_PER_SWEEP`] times the
+//! node; and their answers, while slow clients still read them, may hold [`HELD_BYTES`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use super::reply::{Content, JSON, Keep, Refusal};
+use crate::model::time::Monotonic;
+
+const KEPT_BYTES: usize = 2 << 20;
+const HELD_BYTES: usize = 16 << 20;
+const NODES_PER_SWEEP: usize = 32;
+/// A small node's budget, in pods: someone asks for each pod by name, some of them often.
+const LEAST_PODS_PER_SWEEP: usize = 1024;
+
+/// A document that was rendered.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    /// Ready to be sent.
+    pub(super) content: Content,
+    /// When: ages in the document are as of this instant.
+    pub(super) at: Monotonic,
+}
+
+/// What everybody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Common {
+    /// `/api/v1/pods`.
+    Pods,
+    /// `/api/v1/containers`.
+    Containers,
+    /// `/api/v1/node`.
+    Node,
+    /// `/api/v1/map`.
+    Map,
+}
+
+/// The documents of one sweep.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    now: Mutex<Kept>,
+    held: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What the documents show: a tick, or a generation of the map.
+    version: u64,
+    common: [Arc<OnceLock<Arc<Rendered>>>; 4],
+    others: BTreeMap<String, Arc<Rendered>>,
+    others_bytes: usize,
+    pods_rendered: usize,
+}
+
+impl Kept {
+    /// Forgets all of an older version. `false` if `version` is itself the older one.
+    fn turn_to(&mut self, version: u64) -> bool {
+        if version > self.version {
+            *self = Self { version, ..Self::default() };
+        }
+        version == self.version
+    }
+}
+
+impl Cache {
+    /// The default query of `document`, rendered by the first who asks; others wait for that.
+    pub(super) fn common(
+        &self,
+        version: u64,
+        document: Common,
+        now: Monotonic,
+        render: impl FnOnce() -> Vec<u8>,
+    ) -> Arc<Rendered> {
+        let place = {
+            let mut kept = self.kept();
+            // A reader may still hold the snapshot before: it renders for itself.
+            if kept.turn_to(version) { kept.common[document as usize].clone() } else { Arc::default() }
+        };
+        place.get_or_init(|| Arc::new(rendered(render().into(), now))).clone()
+    }
+
+    /// Any other query: `path` with all it asks, rendered out of `pods` of the node's `of` pods.
+    ///
+    /// # Errors
+    /// 429 when the budget of this sweep is spent, 503 when slow clients hold too many answers.
+    pub(super) fn other(
+        &self,
+        version: u64,
+        path: &str,
+        (pods, of): (usize, usize),
+        now: Monotonic,
+        render: impl FnOnce() -> Vec<u8>,
+    ) -> Result<Arc<Rendered>, Refusal> {
+        {
+            let mut kept = self.kept();
+            if kept.turn_to(version)
+                && let Some(found) = kept.others.get(path)
+            {
+                return Ok(found.clone());
+            }
+            if kept.pods_rendered + pods > LEAST_PODS_PER_SWEEP.max(NODES_PER_SWEEP * of) {
+                return Err(Refusal::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "this sweep was rendered for too many different queries; ask again after the next one, or \
+                     ask without parameters",
+                )
+                .retry_after(1));
+            }
+            kept.pods_rendered += pods.max(1);
+        }
+        if self.held.load(Ordering::Relaxed) > HELD_BYTES {
+            return Err(Refusal::unavailable("too many answers wait for slow clients to read them"));
+        }
+        let rendered = Arc::new(rendered(self.counted(render()), now));
+        let mut kept = self.kept();
+        let bytes = kept.others_bytes + rendered.content.len();
+        if kept.version == version && bytes <= KEPT_BYTES {
+            kept.others_bytes = bytes;
+            kept.others.insert(path.to_owned(), rendered.clone());
+        }
+        Ok(rendered)
+    }
+
+    /// Bytes that count as held until the last client has read them.
+    fn counted(&self, body: Vec<u8>) -> Bytes {
+        self.held.fetch_add(body.len(), Ordering::Relaxed);
+        Bytes::from_owner(Held { body, held: self.held.clone() })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rendered(body: Bytes, at: Monotonic) -> Rendered {
+    Rendered { content: Content::new(body, JSON, Keep::Revalidate), at }
+}
+
+struct Held {
+    body: Vec<u8>,
+    held: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.body.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const NOW: Monotonic = Monotonic::from_nanos(1);
+
+    #[test]
+    fn the_default_query_is_rendered_once_a_sweep() {
+        let (cache, times) = (Cache::default(), Cell::new(0));
+        let ask = |tick| {
+            cache.common(tick, Common::Pods, NOW, || {
+                times.set(times.get() + 1);
+                vec![b'x']
+            })
+        };
+        for tick in [1, 1, 1, 2, 2] {
+            ask(tick);
+        }
+        assert_eq!(times.get(), 2);
+        ask(1);
+        ask(2);
+        assert_eq!(times.get(), 3, "a late reader of sweep 1 must not spoil the documents of sweep 2");
+    }
+
+    #[test]
+    fn other_queries_are_shared_and_have_a_budget() {
+        let cache = Cache::default();
+        let ask = |tick, path: &str| cache.other(tick, path, (100, 100), NOW, || vec![b'x'; 10]);
+        for path in 0..32 {
+            ask(1, &path.to_string()).unwrap();
+        }
+        assert!(ask(1, "31").is_ok(), "what is kept costs nothing");
+        let refused = ask(1, "32").unwrap_err().reply();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert!(ask(2, "32").is_ok(), "the next sweep has its own budget");
+    }
+
+    #[test]
+    fn bytes_that_clients_do_not_read_are_bounded() {
+        let cache = Cache::default();
+        let ask = |path: &str| cache.other(1, path, (1, 1), NOW, || vec![0; 9 << 20]);
+        let unread = (ask("a").unwrap(), ask("b").unwrap());
+        assert_eq!(ask("c").unwrap_err().reply().status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(unread);
+        assert!(ask("c").is_ok());
+    }
+}

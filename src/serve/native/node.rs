@@ -1,0 +1,81 @@
+//! `/api/v1/node`: the node's own figures.
+
+use super::super::time::{microseconds, nanoseconds, rfc3339};
+use super::cgroup::io_totals;
+use super::{absent, figure, finite, network, rows};
+use crate::model::document::{self, Reasons};
+use crate::model::snapshot::Snapshot;
+use crate::model::sweep::{NetworkSource, NodeCpu, NodeMemory, Stamped};
+use crate::model::unavailable::Unavailable;
+
+/// The whole document.
+pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
+    let mut reasons = Reasons::new();
+    let node = &snapshot.node;
+    let wall = |at| snapshot.clock.wall_of(at).as_unix_nanos();
+    let cpu = figure(&node.cpu, "cpu", &mut reasons).map(|cpu| cpu_document(snapshot, cpu));
+    if let Some(document::NodeCpu { cores: None, .. }) = &cpu {
+        absent(&mut reasons, &["cpu.cores"], Unavailable::NotYet);
+    }
+    let memory =
+        figure(&node.memory, "memory", &mut reasons).map(|memory| memory_document(memory, wall(memory.at)));
+    let io = figure(&node.io, "io", &mut reasons).map(|io| {
+        let (total, devices) = &io.value;
+        let devices = rows(&snapshot.devices, devices);
+        io_totals(snapshot, *total, node.rates.io, devices, wall(io.at), &mut reasons)
+    });
+    let network = figure(&node.network, "network", &mut reasons).map(|reading| {
+        let (total, nics) = &reading.value;
+        let nics = rows(&snapshot.interfaces, nics);
+        let rates = node.rates.network;
+        network::totals(*total, NetworkSource::Netns, rates, nics, wall(reading.at), &mut reasons)
+    });
+    document::Node {
+        node: snapshot.node_name.to_string(),
+        tick: snapshot.tick,
+        time: rfc3339(snapshot.clock.wall),
+        time_unix_nano: snapshot.clock.wall.as_unix_nanos(),
+        interval_seconds: snapshot.interval.as_secs_f64(),
+        sweep_microseconds: microseconds(snapshot.sweep),
+        cpu,
+        memory,
+        io,
+        network,
+        unavailable: reasons,
+    }
+}
+
+fn cpu_document(snapshot: &Snapshot, cpu: &Stamped<NodeCpu>) -> document::NodeCpu {
+    let rate = snapshot.node.rates.cpu_cores.filter(|rate| finite(rate.per_second).is_some());
+    let NodeCpu { usage, user, system, cores } = cpu.value;
+    document::NodeCpu {
+        time_unix_nano: snapshot.clock.wall_of(cpu.at).as_unix_nanos(),
+        usage_nanoseconds: nanoseconds(usage),
+        user_nanoseconds: nanoseconds(user),
+        system_nanoseconds: nanoseconds(system),
+        cores: rate.map(|rate| rate.per_second),
+        window_seconds: rate.map(|rate| rate.window.as_secs_f64()),
+        capacity_cores: cores,
+    }
+}
+
+fn memory_document(memory: &Stamped<NodeMemory>, time_unix_nano: u64) -> document::NodeMemory {
+    let NodeMemory {
+        total_bytes,
+        available_bytes,
+        free_bytes,
+        cached_bytes,
+        swap_used_bytes,
+        swap_total_bytes,
+    } = memory.value;
+    document::NodeMemory {
+        time_unix_nano,
+        total_bytes,
+        available_bytes,
+        free_bytes,
+        cached_bytes,
+        used_bytes: total_bytes.saturating_sub(available_bytes),
+        swap_used_bytes,
+        swap_total_bytes,
+    }
+}

@@ -1,0 +1,248 @@
+//! Answers: problems, caching headers, and one body in two codings.
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    HeaderMap, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+
+use crate::model::document::Problem;
+
+/// One answer, complete.
+pub(super) type Reply = Response<Bytes>;
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Below this a gzip header costs more than it saves.
+const WORTH_ZIPPING: usize = 512;
+
+/// How long an answer may be kept. None may be shown again without asking us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// May be kept and shown again once we said that it still holds.
+    Revalidate,
+    /// Is worth nothing a moment later.
+    Never,
+}
+
+impl Keep {
+    fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Revalidate => "no-cache",
+            Self::Never => "no-store",
+        })
+    }
+}
+
+/// A body, compressed at most once and only if someone asks for it.
+#[derive(Debug)]
+pub(super) struct Content {
+    plain: Bytes,
+    zipped: OnceLock<Option<Bytes>>,
+    kind: &'static str,
+    keep: Keep,
+}
+
+impl Content {
+    /// `kind` is the media type.
+    pub(super) fn new(plain: Bytes, kind: &'static str, keep: Keep) -> Self {
+        Self { plain, zipped: OnceLock::new(), kind, keep }
+    }
+
+    /// Bytes as rendered.
+    pub(super) fn len(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// The whole as an answer, in the coding the client prefers.
+    pub(super) fn reply(&self, asked: &HeaderMap) -> Reply {
+        let worth_it = self.plain.len() >= WORTH_ZIPPING && prefers_gzip(asked);
+        let zipped = if worth_it { self.zipped() } else { None };
+        let body = zipped.unwrap_or(&self.plain);
+        let mut reply = bare(StatusCode::OK, body.clone(), self.kind, self.keep);
+        if zipped.is_some() {
+            reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        reply
+    }
+
+    /// `None` should compression fail: then the bare bytes serve.
+    fn zipped(&self) -> Option<&Bytes> {
+        let zipped = self.zipped.get_or_init(|| {
+            // Level 1: of a document that lives for one second, time matters more than its last tenth.
+            let mut encoder = GzEncoder::new(Vec::with_capacity(self.plain.len() / 6), Compression::fast());
+            encoder.write_all(&self.plain).and_then(|()| encoder.finish()).ok().map(Bytes::from)
+        });
+        zipped.as_ref()
+    }
+}
+
+/// An answer without body: the client has it already.
+pub(super) fn not_modified(keep: Keep) -> Reply {
+    let mut reply = bare(StatusCode::NOT_MODIFIED, Bytes::new(), TEXT, keep);
+    reply.headers_mut().remove(CONTENT_TYPE);
+    reply.headers_mut().remove(CONTENT_LENGTH);
+    reply
+}
+
+/// A short answer that is never compressed.
+pub(super) fn bare(status: StatusCode, body: Bytes, kind: &'static str, keep: Keep) -> Reply {
+    let length = body.len();
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.insert(CACHE_CONTROL, keep.header());
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// Why there is no document: becomes `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    detail: String,
+    retry_after: Option<u64>,
+    close: bool,
+}
+
+impl Refusal {
+    /// `detail` says what was wrong, where, and what to do.
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None, close: false }
+    }
+
+    /// 400.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 503 that will pass by itself.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+    }
+
+    /// Tells the client when to come back, in seconds.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Ends the connection after the answer: what the client sent after the head is not read.
+    pub(super) fn and_close(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// The problem document.
+    pub(super) fn reply(self) -> Reply {
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let mut reply = bare(self.status, json(&problem).into(), "application/problem+json", Keep::Never);
+        if let Some(seconds) = self.retry_after {
+            reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if self.close {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        reply
+    }
+}
+
+/// JSON with a final line feed, for people at a terminal.
+pub(super) fn json<T: serde::Serialize>(document: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4096);
+    // Documents are structs with string keys: there is nothing in them serde_json could refuse.
+    if let Err(error) = serde_json::to_writer(&mut bytes, document) {
+        tracing::error!(%error, "a document could not be written");
+    }
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What a client sent, cut to a length that is fit for an error message.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// RFC 9110, 12.5.3: the client takes gzip, and does not like the bare bytes better.
+fn prefers_gzip(asked: &HeaderMap) -> bool {
+    let mut gzip = None;
+    let mut any = None;
+    let mut identity = None;
+    let lines = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    for coding in lines.flat_map(|line| line.split(',')) {
+        let (name, weight) = weighted(coding);
+        match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => gzip = Some(weight),
+            "*" => any = Some(weight),
+            "identity" => identity = Some(weight),
+            _ => {}
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0.0);
+    gzip > 0.0 && identity.is_none_or(|identity| gzip >= identity)
+}
+
+/// `gzip;q=0.5` is ("gzip", 0.5); without a weight 1; a weight we cannot read is 0, a refusal.
+pub(super) fn weighted(item: &str) -> (&str, f32) {
+    let mut parts = item.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+    (name, weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes_gzip(header: &'static str) -> bool {
+        prefers_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(header))]))
+    }
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it_and_to_nobody_else() {
+        assert!(takes_gzip("gzip"));
+        assert!(takes_gzip("deflate, gzip;q=1.0, *;q=0.5"));
+        assert!(takes_gzip("br;q=1, GZIP;q=0.3"));
+        assert!(takes_gzip("*"));
+        assert!(takes_gzip("identity;q=0.5, gzip;q=0.8"));
+        assert!(!takes_gzip("identity;q=0.8, gzip;q=0.5"));
+        assert!(!takes_gzip("gzip;q=0"));
+        assert!(!takes_gzip("gzip;q=0, *"));
+        assert!(!takes_gzip("br"));
+        assert!(!takes_gzip(""));
+        assert!(!takes_gzip("gzip;q=high"));
+        assert!(!prefers_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_a_client_sent_is_cut_and_escaped() {
+        assert_eq!(quoted("a\"b\n"), r#""a\"b\n""#);
+        assert!(quoted(&"é".repeat(5000)).len() < 200);
+    }
+}
