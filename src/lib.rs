@@ -44,3 +44,9 @@ pub mod aggregate;
 
 // STAGE the last snapshot over HTTP.
 pub mod serve;
+
+// Connects the stages; owns the clock, the tasks and shutdown; decides nothing else.
+pub mod pipeline;
+
+// The other commands: clients of the HTTP API.
+pub mod command;

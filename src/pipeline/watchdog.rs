@@ -1,0 +1,55 @@
+//! The watchdog: a sampler that never comes back from a read must not look like a quiet node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::error;
+use tracing::info;
+
+use crate::host;
+use crate::host::HostRoot;
+use crate::host::clock;
+use crate::model::health;
+use crate::model::target::TargetId;
+use crate::model::target::TargetSet;
+use crate::serve::Published;
+
+/// Says out loud when the sampler is held up, and where; and when it goes on.
+pub(super) async fn run(published: Published, root: HostRoot, mut stopping: watch::Receiver<bool>) {
+    let limit = health::stale_after(published.interval);
+    let mut held_up = false;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        let Some(last) = published.health.last_sweep_at() else { continue };
+        let age = clock::monotonic().since(last).unwrap_or_default();
+        if age > limit && !held_up {
+            let (target, file) = published.health.being_read();
+            let path =
+                directory(&published.targets.borrow(), &root, TargetId(target)).join(host::file_name(file));
+            let (path, seconds) = (path.display(), age.as_secs_f64());
+            error!(room = "sample", %path, seconds, "the sampler is held up in a read");
+        }
+        if age <= limit && held_up {
+            info!("the sampler goes on");
+        }
+        held_up = age > limit;
+    }
+}
+
+/// Where the file of a target is: below the process's directory, or in the cgroup below the mount of its
+/// hierarchy. The node's own files are below `/proc`.
+fn directory(targets: &TargetSet, root: &HostRoot, id: TargetId) -> PathBuf {
+    for pod in &targets.pods {
+        if let Some(process) = pod.process.as_ref().filter(|_| pod.id == id) {
+            return root.process(process.pid);
+        }
+        if let Some(cgroup) = pod.cgroups().find(|cgroup| cgroup.id == id) {
+            return cgroup.path.as_path().to_owned();
+        }
+    }
+    root.proc.clone()
+}
