@@ -1,0 +1,151 @@
+//! Network: exact to the byte and the packet, against the host's end of the veth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use podvitals::model::document::Network;
+use podvitals::model::unavailable::Unavailable;
+use podvitals_testbed::Container;
+use podvitals_testbed::Pod;
+use tokio::time::sleep;
+
+use crate::daemon::Daemon;
+use crate::daemon::has_pod;
+use crate::daemon::pod;
+use crate::oracle;
+use crate::stage::Stage;
+
+/// Where [`serving`] serves.
+pub(crate) const PORT: u16 = 5001;
+
+const MB: u64 = 1_000_000;
+const GB: u64 = 1_000 * MB;
+
+/// Sent and received by a pod: different in each direction, and one beyond 2^32.
+const AMOUNTS: [(u64, u64); 5] = [(0, 0), (1, 3), (MB, 2 * MB), (50 * MB, 7 * MB), (6 * GB, 11 * MB)];
+
+pub(crate) async fn bytes_and_packets_equal_the_host_s_end_for_any_amount(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let daemons = [
+        ("netns", &stage.full),
+        ("netns", &stage.confined),
+        ("netns", &Daemon::start(testbed, &["--source", "cgroup"]).await),
+        ("host_veth", &Daemon::start(testbed, &["--network-source", "host"]).await),
+    ];
+    let server = testbed.pod("net-server").run().await.unwrap();
+    serving(&server).await;
+    for (number, (sent, received)) in AMOUNTS.into_iter().enumerate() {
+        let client = testbed.pod(&format!("net-{number}")).run().await.unwrap();
+        let app = client.container("app").args(["idle"]).run().await.unwrap();
+        if sent > 0 {
+            // The program counts what it moved, and fails unless that is what it was told.
+            app.exchange(server.ip().unwrap(), PORT, sent, received).await.unwrap();
+        }
+        for (source, daemon) in &daemons {
+            let network = while_quiet(daemon, &client).await;
+            assert_eq!(network.source.as_deref(), Some(*source));
+            assert!(network.total.tx_bytes >= sent, "{} < {sent}", network.total.tx_bytes);
+            assert!(network.total.rx_bytes >= received, "{} < {received}", network.total.rx_bytes);
+            assert_eq!(network.total, network.raw.clone().unwrap(), "one netns: nothing was carried");
+        }
+        client.stop().await.unwrap();
+    }
+    server.stop().await.unwrap();
+}
+
+/// A container of `pod` that sends and receives as it is asked.
+pub(crate) async fn serving(pod: &Pod) -> Container {
+    let server = pod.container("app").args(["serve-bytes", "--port", &PORT.to_string()]).run().await.unwrap();
+    server.wait_for("listening", Duration::from_secs(5)).await.unwrap();
+    server
+}
+
+/// The pod's network in a sweep during which nothing moved, after it was compared with the host's end.
+pub(crate) async fn while_quiet(daemon: &Daemon, of: &Pod) -> Network {
+    let link = of.host_veth().unwrap();
+    for _ in 0..20 {
+        let before = oracle::host_link(link);
+        let list = daemon.next_list().await;
+        let after = oracle::host_link(link);
+        if before != after {
+            continue;
+        }
+        let network = pod(&list, of.uid()).network.clone().unwrap();
+        let total = &network.total;
+        let ours = [total.tx_bytes, total.tx_packets, total.rx_bytes, total.rx_packets];
+        assert_eq!(ours, before, "tx and rx of the pod against rx and tx of {link}");
+        return network;
+    }
+    panic!("{link} was never quiet for a whole sweep");
+}
+
+pub(crate) async fn errors_and_drops_equal_the_pod_s_own_file(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let by_cgroup = Daemon::start(testbed, &["--source", "cgroup"]).await;
+    let dropping = testbed.pod("net-drops").run().await.unwrap();
+    let container = dropping.container("app").args(["idle"]).run().await.unwrap();
+    dropping.force_rx_drops(100).await.unwrap();
+    dropping.force_tx_drops(&container, 30).await.unwrap();
+    for daemon in [&stage.full, &stage.confined, &by_cgroup] {
+        let total = while_quiet(daemon, &dropping).await.total;
+        let expected = oracle::net_dev(dropping.sandbox_pid(), "eth0");
+        let ours = [
+            total.rx_bytes,
+            total.rx_packets,
+            total.rx_errors.unwrap(),
+            total.rx_dropped.unwrap(),
+            total.tx_bytes,
+            total.tx_packets,
+            total.tx_errors.unwrap(),
+            total.tx_dropped.unwrap(),
+        ];
+        assert_eq!(ours, expected);
+        assert!(expected[3] >= 100 && expected[7] >= 30, "drops were forced: {expected:?}");
+    }
+    dropping.stop().await.unwrap();
+}
+
+pub(crate) async fn a_pod_on_the_host_s_network_has_none_of_its_own(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let daemons = [
+        &stage.full,
+        &stage.confined,
+        &Daemon::start(testbed, &["--source", "cgroup"]).await,
+        &Daemon::start(testbed, &["--network-source", "host"]).await,
+    ];
+    let host = testbed.pod("net-host").host_network(true).run().await.unwrap();
+    host.container("app").args(["idle"]).run().await.unwrap();
+    for daemon in daemons {
+        let list = daemon.next_list().await;
+        let pod = pod(&list, host.uid());
+        assert!(pod.host_network && pod.network.is_none());
+        assert_eq!(pod.unavailable.get("network"), Some(&Unavailable::HostNetwork));
+        let node = daemon.node();
+        let nics = node.network.unwrap().interfaces;
+        let mut names: Vec<_> = nics.iter().map(|nic| nic.name.as_str()).collect();
+        let listed = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), listed, "each of the node's NICs once");
+        assert!(nics.iter().any(|nic| nic.counted && nic.traffic.rx_bytes > 0), "{nics:?}");
+    }
+    host.stop().await.unwrap();
+}
+
+pub(crate) async fn a_dead_pod_s_link_is_not_kept_alive_by_sampling(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let daemon = Daemon::start(testbed, &["--interval", "100ms"]).await;
+    let short = testbed.pod("net-short").run().await.unwrap();
+    short.container("app").args(["idle"]).run().await.unwrap();
+    while !has_pod(&daemon.list(), short.uid()) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    daemon.next_list().await;
+    let link = short.host_veth().unwrap().to_owned();
+    let uid = short.uid().to_owned();
+    short.stop().await.unwrap();
+    sleep(Duration::from_millis(1_500)).await;
+    let path = format!("/sys/class/net/{link}");
+    assert!(!std::path::Path::new(&path).exists(), "{path} is still there 1.5 s after the pod's end");
+    assert!(!has_pod(&daemon.next_list().await, &uid), "a pod that has ended is shown");
+}
