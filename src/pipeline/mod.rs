@@ -12,6 +12,7 @@ mod resolving;
 mod sampling;
 mod watchdog;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -158,7 +159,7 @@ impl Engine {
         let process_start = clock::pair().wall;
         let node_name: Arc<str> =
             config.node_name.clone().unwrap_or_else(|| host::node::host_name(&root)).into();
-        let cri = choose_runtime(config, &health)?;
+        let names = choose_names(config, &health)?;
 
         let (stopping, _) = watch::channel(false);
         let (snapshot_sender, snapshot) = watch::channel(None);
@@ -191,7 +192,7 @@ impl Engine {
             mailbox: mailbox.clone(),
             targets: target_sender,
             sampler: sampler.clone(),
-            unknown: cri.is_some().then_some(unknown_sender),
+            unknown: (!matches!(names, Names::Nobody)).then_some(unknown_sender),
             listing: config.interval,
         };
         let sampling = Sampling {
@@ -211,7 +212,7 @@ impl Engine {
         };
         spawn("resolver", move || resolving.run())?;
         spawn("sampler", move || sampling.run())?;
-        follow_names(cri, unknown, mailbox.clone(), health.clone(), stopping.subscribe());
+        follow_names(names, unknown, mailbox.clone(), health.clone(), stopping.subscribe());
 
         let published = Published {
             snapshot,
@@ -239,40 +240,67 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Pipelin
     thread.spawn(body).map(drop).map_err(PipelineError::Thread)
 }
 
-/// The runtime to ask for names, if there is one to ask.
-fn choose_runtime(config: &Config, health: &Arc<Health>) -> Result<Option<cri::Cri>, PipelineError> {
-    let socket = match config.source {
-        SourceChoice::Cgroup => None,
-        SourceChoice::Auto => config.cri_endpoint.clone().or_else(cri::find_socket),
-        SourceChoice::Cri => {
-            let found = config.cri_endpoint.clone().or_else(cri::find_socket);
-            Some(found.ok_or(PipelineError::NoRuntime)?)
+/// Who is asked for names.
+enum Names {
+    /// Nobody.
+    Nobody,
+    /// The runtime behind this socket.
+    Runtime(PathBuf),
+    /// The first runtime that comes: podvitals may be started before it.
+    WhoeverComes,
+}
+
+/// A socket that was not there is looked for this often.
+const LOOK_FOR_SOCKET: Duration = Duration::from_secs(5);
+
+fn choose_names(config: &Config, health: &Arc<Health>) -> Result<Names, PipelineError> {
+    let socket = config.cri_endpoint.clone().or_else(cri::find_socket);
+    let names = match (config.source, socket) {
+        (SourceChoice::Cgroup, _) => Names::Nobody,
+        (SourceChoice::Auto | SourceChoice::Cri, Some(socket)) => {
+            return Ok(Names::Runtime(socket));
         }
+        (SourceChoice::Auto, None) => Names::WhoeverComes,
+        (SourceChoice::Cri, None) => return Err(PipelineError::NoRuntime),
     };
-    if socket.is_none() {
-        info!("no source of names: pods are shown by UID, containers by id");
-        health.identity_complete.store(true, Ordering::Relaxed);
-    }
-    Ok(socket.map(|socket| cri::Cri::new(socket, health.clone())))
+    info!("no source of names: pods are shown by UID, containers by id");
+    health.identity_complete.store(true, Ordering::Relaxed);
+    Ok(names)
 }
 
 /// Hands names from `discover` to the resolver.
 fn follow_names(
-    cri: Option<cri::Cri>,
+    names: Names,
     unknown: mpsc::Receiver<()>,
     mailbox: Arc<Mailbox>,
     health: Arc<Health>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    if cri.is_none() {
-        return;
-    }
+    let socket = match names {
+        Names::Nobody => return,
+        Names::Runtime(socket) => Some(socket),
+        Names::WhoeverComes => None,
+    };
     let (sender, mut known) = watch::channel(Arc::<KnownPods>::default());
     let mut discover_stopping = stopping.clone();
-    let stop = async move {
-        let _ = discover_stopping.wait_for(|stop| *stop).await;
-    };
-    tokio::spawn(discover::run(cri, sender, unknown, health.clone(), stop));
+    let of_runtime = health.clone();
+    tokio::spawn(async move {
+        let stop = async move {
+            let _ = discover_stopping.wait_for(|stop| *stop).await;
+        };
+        let follow = async {
+            let socket = match socket {
+                Some(socket) => socket,
+                None => socket_that_comes().await,
+            };
+            let cri = cri::Cri::new(socket, of_runtime.clone());
+            discover::run(Some(cri), sender, unknown, of_runtime, std::future::pending()).await;
+        };
+        tokio::select! {
+            () = follow => {}
+            () = stop => {}
+        }
+    });
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -286,4 +314,14 @@ fn follow_names(
             mailbox.post(|inbox| inbox.known = Some(now));
         }
     });
+}
+
+/// Waits for a runtime to listen where runtimes do.
+async fn socket_that_comes() -> PathBuf {
+    loop {
+        tokio::time::sleep(LOOK_FOR_SOCKET).await;
+        if let Some(socket) = cri::find_socket() {
+            return socket;
+        }
+    }
 }
