@@ -186,6 +186,11 @@ impl PodState {
         self.retry_at = Some(now);
     }
 
+    fn look_later(&mut self, now: Monotonic) {
+        self.retry_at = Some(now.plus(self.retry_gap));
+        self.retry_gap = (self.retry_gap * 2).min(LAST_RETRY);
+    }
+
     /// Whether a source of names should be asked about this pod.
     pub(super) fn has_unknown(&self, known: &KnownPods, now: Monotonic, young: Duration) -> bool {
         let pod = known.pods.get(&self.directory.uid);
@@ -278,8 +283,7 @@ impl PodState {
                 let waiting = matches!(absent, Some(NetworkTarget::Absent(Unavailable::NotYet)));
                 self.changed |= self.found.is_none() && (vain != self.vain || (waiting && settled));
                 self.vain = vain;
-                self.retry_at = Some(now.monotonic.plus(self.retry_gap));
-                self.retry_gap = (self.retry_gap * 2).min(LAST_RETRY);
+                self.look_later(now.monotonic);
             }
         }
     }
@@ -288,8 +292,7 @@ impl PodState {
         self.retry_at = None;
         self.vain = Vain::default();
         if self.must_look_again(host, &found, now.monotonic) {
-            self.retry_at = Some(now.monotonic.plus(self.retry_gap));
-            self.retry_gap = (self.retry_gap * 2).min(LAST_RETRY);
+            self.look_later(now.monotonic);
         }
         let same = match (&self.found, &self.before) {
             // Both live: then equal numbers are one netns.

@@ -63,32 +63,19 @@ pub fn parse_cpu_stat(file: &[u8]) -> Result<Option<ThrottlingCounters>, &[u8]> 
     })
 }
 
-/// `memory.stat`, hierarchical keys only. A line that cannot be read costs its own figure; the first
-/// such line is returned beside what was read.
+/// `memory.stat`, hierarchical keys only, and the first line of them that cannot be read.
 pub fn parse_memory_stat(file: &[u8]) -> (MemoryStat, Option<&[u8]>) {
-    let mut stat = MemoryStat::default();
-    let mut bad = None;
-    for line in text::lines(file) {
-        let Some(total) = line.strip_prefix(b"total_") else { continue };
-        let Some((key, digits)) = text::split_once(total, b' ') else {
-            bad.get_or_insert(line);
-            continue;
-        };
-        let field = match key {
+    MemoryStat::parse(file, b"total_", |stat, key| {
+        Some(match key {
             b"rss" => &mut stat.anon_bytes,
             b"cache" => &mut stat.file_bytes,
             b"inactive_file" => &mut stat.inactive_file_bytes,
             b"swap" => &mut stat.swap_bytes,
             b"pgfault" => &mut stat.page_faults,
             b"pgmajfault" => &mut stat.major_page_faults,
-            _ => continue,
-        };
-        *field = text::parse_u64(digits);
-        if field.is_none() {
-            bad.get_or_insert(line);
-        }
-    }
-    (stat, bad)
+            _ => return None,
+        })
+    })
 }
 
 /// `memory.oom_control`: `oom_kill`, since kernel 4.13; `None` before.

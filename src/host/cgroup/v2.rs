@@ -54,30 +54,46 @@ pub struct MemoryStat {
     pub major_page_faults: Option<u64>,
 }
 
-/// `memory.stat`. A line that cannot be read costs its own figure; the first such line is returned
-/// beside what was read.
+impl MemoryStat {
+    /// Reads the lines that begin with `prefix`; `field` says where the number behind a key goes.
+    ///
+    /// A line that cannot be read costs its own figure; the first such line is returned beside what was
+    /// read.
+    pub(super) fn parse<'a>(
+        file: &'a [u8],
+        prefix: &[u8],
+        field: impl for<'s> Fn(&'s mut Self, &[u8]) -> Option<&'s mut Option<u64>>,
+    ) -> (Self, Option<&'a [u8]>) {
+        let mut stat = Self::default();
+        let mut bad = None;
+        for line in text::lines(file) {
+            let Some(rest) = line.strip_prefix(prefix) else { continue };
+            let Some((key, digits)) = text::split_once(rest, b' ') else {
+                bad.get_or_insert(line);
+                continue;
+            };
+            let Some(field) = field(&mut stat, key) else { continue };
+            *field = text::parse_u64(digits);
+            if field.is_none() {
+                bad.get_or_insert(line);
+            }
+        }
+        (stat, bad)
+    }
+}
+
+/// `memory.stat`, and the first line of it that cannot be read.
 pub fn parse_memory_stat(file: &[u8]) -> (MemoryStat, Option<&[u8]>) {
-    let mut stat = MemoryStat::default();
-    let mut bad = None;
-    for line in text::lines(file) {
-        let Some((key, digits)) = text::split_once(line, b' ') else {
-            bad.get_or_insert(line);
-            continue;
-        };
-        let field = match key {
+    MemoryStat::parse(file, b"", |stat, key| {
+        Some(match key {
             b"anon" => &mut stat.anon_bytes,
             b"file" => &mut stat.file_bytes,
             b"inactive_file" => &mut stat.inactive_file_bytes,
             b"pgfault" => &mut stat.page_faults,
             b"pgmajfault" => &mut stat.major_page_faults,
-            _ => continue,
-        };
-        *field = text::parse_u64(digits);
-        if field.is_none() {
-            bad.get_or_insert(line);
-        }
-    }
-    (stat, bad)
+            _ => return None,
+        })
+    })
 }
 
 /// `memory.events`: `oom_kill`, descendants included; `None` on a kernel that does not say.
