@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may end")]
 #![allow(clippy::cast_precision_loss, reason = "of CPU time")]
 
+mod stage;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -34,7 +36,6 @@ use podvitals::resolve::Inbox;
 use podvitals::resolve::Resolver;
 use podvitals::resolve::Side;
 use podvitals::sample::Sampler;
-use podvitals_testbed::Pod;
 use podvitals_testbed::Testbed;
 
 /// Containers, two to a pod; each pod has a pause container besides.
@@ -53,33 +54,18 @@ async fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     let testbed = Testbed::start("bench").await.unwrap();
-    println!("starting {CONTAINERS} containers in {} pods …", CONTAINERS / 2);
-    let pods = start_pods(&testbed).await;
+    let pods = stage::start_pods(&testbed, CONTAINERS / 2).await;
     // In a thread of its own: the runtime must not run on the thread whose CPU time is measured.
     let ours = testbed.cgroup_prefix();
     let within = std::thread::spawn(move || measure(&ours)).join();
-    let memory = resident(&testbed).await;
     for pod in pods {
         pod.stop().await.unwrap();
     }
     testbed.stop().await.unwrap();
-    println!("memory          {memory:.1} MiB resident at {CONTAINERS} containers, podvitals serve");
     match within {
         Ok(true) => std::process::ExitCode::SUCCESS,
         Ok(false) | Err(_) => std::process::ExitCode::FAILURE,
     }
-}
-
-async fn start_pods(testbed: &Testbed) -> Vec<Pod> {
-    let mut pods = Vec::new();
-    for number in 0..CONTAINERS / 2 {
-        let pod = testbed.pod(&format!("bench-{number}")).run().await.unwrap();
-        for name in ["a", "b"] {
-            pod.container(name).args(["idle"]).run().await.unwrap();
-        }
-        pods.push(pod);
-    }
-    pods
 }
 
 /// Takes turns, prints what was found, and says whether it is within the promise.
@@ -270,19 +256,4 @@ fn mean(all: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let kept = &sorted[2..sorted.len() - 2];
     kept.iter().sum::<f64>() / kept.len() as f64
-}
-
-/// Resident memory of the release binary after a few sweeps, in MiB.
-async fn resident(testbed: &Testbed) -> f64 {
-    let socket = testbed.scratch().join("bench.sock");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_podvitals"));
-    command.arg("serve").arg("--listen").arg(format!("unix://{}", socket.display()));
-    command.arg("--cri-endpoint").arg(format!("unix://{}", testbed.cri_socket().display()));
-    let mut serve = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", serve.id())).unwrap();
-    serve.kill().unwrap();
-    serve.wait().unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }

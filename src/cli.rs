@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::parser::ValueSource;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
@@ -16,6 +17,11 @@ use podvitals::config::{KNOBS, Knob};
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 bad usage, 78 a configuration value that cannot be used.
 Messages go to stderr, data to stdout; NO_COLOR is honoured.";
+
+const DOCTOR: &str = "\
+Takes the settings of `serve` and looks at what `serve` would meet with them. Changes nothing.
+Where process 1 is `podvitals serve`, as in a pod, its flags count unless they are given here too.
+Exit codes: 0 the core job works here, 1 a part of it does not and is named, 78 as for `serve`.";
 
 /// The vital signs of every pod on a Kubernetes node: CPU, memory, block I/O and network, each second
 #[derive(Parser)]
@@ -34,6 +40,9 @@ pub(crate) enum Action {
     Get(GetArgs),
     /// Shows how one pod was found, link by link, with the evidence and what is missing
     Explain(ExplainArgs),
+    /// Tells what this host lets podvitals read and what not, each with its consequence and its cure
+    #[command(after_help = DOCTOR)]
+    Doctor(DoctorArgs),
     /// Prints a completion script for a shell
     Completions {
         /// Which shell
@@ -90,12 +99,32 @@ pub(crate) struct ExplainArgs {
     pub(crate) origin: OriginArgs,
 }
 
+/// `doctor`.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// In which form
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: DoctorOutput,
+    #[command(flatten)]
+    pub(crate) knobs: Knobs<false>,
+}
+
 /// Where the figures come from.
 #[derive(Args)]
 pub(crate) struct OriginArgs {
-    /// The podvitals to ask: http://host:port or unix:///path
+    /// The podvitals to ask: http://host:port, https://host:port or unix:///path
     #[arg(long, value_name = "URL", env = "PODVITALS_SERVER", default_value = DEFAULT_SERVER, hide_env_values = true)]
     pub(crate) server: Server,
+    /// File of the bearer token to show, over https only [default: the pod's own, unless the certificate is
+    /// not checked]
+    #[arg(long, value_name = "FILE", env = "PODVITALS_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the certificate of an https server
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure_skip_tls_verify")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Take the certificate of an https server whoever signed it
+    #[arg(long)]
+    pub(crate) insecure_skip_tls_verify: bool,
     /// Ask nobody: sample this host itself, which needs no daemon
     #[arg(long)]
     pub(crate) direct: bool,
@@ -163,18 +192,57 @@ pub(crate) enum ExplainOutput {
     Json,
 }
 
+/// The forms of a report, as they are typed.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum DoctorOutput {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
 /// Values of knobs by variable: from the flag, else from the environment. `DIRECT`: only those that
 /// matter when this process samples for itself.
-pub(crate) struct Knobs<const DIRECT: bool>(BTreeMap<&'static str, String>);
+pub(crate) struct Knobs<const DIRECT: bool>(BTreeMap<&'static str, Given>);
+
+/// The value of a knob, and whether a flag gave it.
+struct Given {
+    value: String,
+    by_flag: bool,
+}
 
 /// Knobs of `serve` that say nothing to a command that samples once and leaves.
-const FOR_SERVING: &[&str] =
-    &["PODVITALS_LISTEN", "PODVITALS_INSECURE_PUBLIC", "PODVITALS_LOG_FORMAT", "PODVITALS_LOG_LEVEL"];
+const FOR_SERVING: &[&str] = &[
+    "PODVITALS_LISTEN",
+    "PODVITALS_TLS_CERT",
+    "PODVITALS_TLS_KEY",
+    "PODVITALS_CLIENT_CA",
+    "PODVITALS_INSECURE_PUBLIC",
+    "PODVITALS_HTTP2",
+    "PODVITALS_LOG_FORMAT",
+    "PODVITALS_LOG_LEVEL",
+];
 
 impl<const DIRECT: bool> Knobs<DIRECT> {
     /// The value of a variable; `None` where neither flag nor environment has one.
     pub(crate) fn lookup(&self, variable: &str) -> Option<String> {
-        self.0.get(variable).cloned()
+        self.0.get(variable).map(|given| given.value.clone())
+    }
+
+    /// Takes over what flags of `other` gave and no flag of our own did. Returns these flags.
+    pub(crate) fn under(&mut self, other: Self) -> Vec<String> {
+        let mut taken = Vec::new();
+        for (variable, given) in other.0 {
+            let is_ours = self.0.get(variable).is_some_and(|own| own.by_flag);
+            if given.by_flag && !is_ours {
+                let knob = KNOBS.iter().find(|knob| knob.variable == variable);
+                taken.extend(knob.map(|knob| format!("--{}={}", knob.flag(), given.value)));
+                self.0.insert(variable, given);
+            }
+        }
+        taken
     }
 
     fn knobs() -> impl Iterator<Item = &'static Knob> {
@@ -186,7 +254,8 @@ impl<const DIRECT: bool> FromArgMatches for Knobs<DIRECT> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = Self::knobs().filter_map(|knob| {
             let values = matches.get_many::<String>(knob.variable)?.map(String::as_str);
-            Some((knob.variable, values.collect::<Vec<_>>().join(",")))
+            let by_flag = matches.value_source(knob.variable) == Some(ValueSource::CommandLine);
+            Some((knob.variable, Given { value: values.collect::<Vec<_>>().join(","), by_flag }))
         });
         Ok(Self(given.collect()))
     }
@@ -233,6 +302,15 @@ pub(crate) fn command(called: Option<&OsString>) -> Command {
 
 /// The file name under which `kubectl` finds its plugin.
 const PLUGIN: &str = "kubectl-podvitals";
+
+/// The knobs of another podvitals that serves, by the words it was started with; `None` if it does not.
+pub(crate) fn of_serve(words: &[String]) -> Option<Knobs<false>> {
+    let read = command(None).try_get_matches_from(words).ok()?;
+    match Cli::from_arg_matches(&read).ok()?.action {
+        Action::Serve(knobs) => Some(knobs),
+        _ => None,
+    }
+}
 
 /// Reads the command line; prints help or a complaint and ends the process where there is nothing to
 /// do.

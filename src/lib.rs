@@ -7,6 +7,7 @@
 //!  kubernetes/          runtime/               host/            ← neighbours: one room per outside system  │
 //!       └────────┬─────────┘        ┌────────────┤                                                         │
 //!            discover ──pods──► resolve ──targets──► sample ──counters──► rate ──usage──► aggregate ──snapshot──► serve
+//!                                                                                             └──► history ──frames──┘
 //!
 //!   model: the nouns      config: the knobs      pipeline: wires, paces, stops
 //! ```
@@ -27,6 +28,9 @@ pub mod host;
 // NEIGHBOUR the container runtime.
 pub mod runtime;
 
+// NEIGHBOUR the API server and the kubelet.
+pub mod kubernetes;
+
 // STAGE which pods are bound to this node, from whichever neighbours answer.
 pub mod discover;
 
@@ -42,6 +46,9 @@ pub mod rate;
 // STAGE containers and sandbox make a pod; pod counters that never go back.
 pub mod aggregate;
 
+// STAGE the last minutes, in a fixed number of bytes.
+pub mod history;
+
 // STAGE the last snapshot over HTTP.
 pub mod serve;
 
@@ -50,3 +57,7 @@ pub mod pipeline;
 
 // The other commands: clients of the HTTP API.
 pub mod command;
+
+// Every parser of foreign bytes, for fuzzers.
+#[doc(hidden)]
+pub mod fuzzing;

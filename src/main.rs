@@ -10,16 +10,16 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use podvitals::command::{self, Explain, Get, Origin};
-use podvitals::config::{Config, ConfigError, LogFormat, LogLevel};
-use podvitals::pipeline;
+use podvitals::command::{self, Explain, Form, Get, Origin, Told, Trust};
+use podvitals::config::{self, Config, ConfigError, LogFormat, LogLevel};
+use podvitals::pipeline::{self, PipelineError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use cli::{Action, ExplainArgs, ExplainOutput, GetArgs, Knobs, OriginArgs};
+use cli::{Action, DoctorArgs, DoctorOutput, ExplainArgs, ExplainOutput, GetArgs, Knobs, OriginArgs};
 
 /// `EX_CONFIG`.
 const BAD_CONFIG: u8 = 78;
@@ -41,7 +41,10 @@ fn exit_code(error: &anyhow::Error) -> Option<u8> {
     let broken_pipe = |cause: &(dyn Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
-    let refused = |cause: &(dyn Error + 'static)| cause.is::<ConfigError>();
+    let refused = |cause: &(dyn Error + 'static)| {
+        cause.is::<ConfigError>()
+            || cause.downcast_ref::<PipelineError>().is_some_and(PipelineError::is_configuration)
+    };
     match error {
         _ if error.chain().any(broken_pipe) => None,
         _ if error.chain().any(refused) => Some(BAD_CONFIG),
@@ -54,6 +57,7 @@ fn run(action: Action) -> anyhow::Result<()> {
         Action::Serve(knobs) => serve(&knobs),
         Action::Get(asked) => get(asked),
         Action::Explain(asked) => explain(asked),
+        Action::Doctor(asked) => doctor(asked),
         Action::Completions { shell } => completions(shell),
         Action::Man { command } => man(command.as_deref()),
     }
@@ -64,10 +68,26 @@ fn serve(knobs: &Knobs<false>) -> anyhow::Result<()> {
     start_log(config.log_format, config.log_level);
     let listen = config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, "starting");
+    warn_of_strangers();
     runtime()?.block_on(async {
         let stop = told_to_stop()?;
         Ok(pipeline::run(config, stop).await?)
     })
+}
+
+/// The names in our environment.
+fn variables() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
+/// A variable that is spelt wrongly would else be a knob that does nothing.
+fn warn_of_strangers() {
+    for stranger in config::strangers(variables().iter().map(String::as_str)) {
+        match config::closest(stranger) {
+            Some(knob) => tracing::warn!(variable = stranger, "no such knob: is {knob} meant?"),
+            None => tracing::warn!(variable = stranger, "no such knob: see `podvitals serve --help`"),
+        }
+    }
 }
 
 /// The signals of an operator (Ctrl-C) and of the kubelet (SIGTERM), caught from now on.
@@ -108,9 +128,30 @@ fn explain(asked: ExplainArgs) -> anyhow::Result<()> {
     })
 }
 
+fn doctor(mut asked: DoctorArgs) -> anyhow::Result<()> {
+    let serving = command::arguments_of_process_1().and_then(|words| cli::of_serve(&words));
+    let flags = serving.map(|knobs| asked.knobs.under(knobs));
+    let config = Config::from_vars(|variable| asked.knobs.lookup(variable))?;
+    let stdout = io::stdout();
+    let form = match asked.output {
+        DoctorOutput::Text => Form::Text { colours: stdout.is_terminal() && !plain() },
+        DoctorOutput::Json => Form::Json,
+        DoctorOutput::Yaml => Form::Yaml,
+    };
+    let told = Told { variables: variables(), flags };
+    Ok(runtime()?.block_on(command::doctor(&config, &told, form, &mut BufWriter::new(stdout)))?)
+}
+
+/// `NO_COLOR` (no-color.org): set to anything but nothing.
+fn plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 async fn origin(asked: OriginArgs) -> anyhow::Result<Origin> {
     if !asked.direct {
-        return Ok(Origin::Server(asked.server));
+        let trust =
+            Trust { token_file: asked.token_file, ca: asked.ca, insecure: asked.insecure_skip_tls_verify };
+        return Ok(Origin::Server(asked.server.trusting(trust)));
     }
     let config = Config::from_vars(|variable| asked.knobs.lookup(variable))?;
     // What goes wrong on the way belongs beside the table, what goes well does not.
@@ -160,14 +201,15 @@ fn start_log(format: LogFormat, level: LogLevel) {
     let filter = Targets::new()
         .with_default(others)
         .with_target("podvitals", level)
+        // What befalls a connection to the API server, our own loop says, once for each change.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_target("warp", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let logs = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Json => logs.with(lines.json()).init(),
         LogFormat::Text => {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            logs.with(lines.with_ansi(io::stderr().is_terminal() && !plain)).init();
+            logs.with(lines.with_ansi(io::stderr().is_terminal() && !plain())).init();
         }
     }
 }

@@ -6,11 +6,9 @@
 //! a sweep of a large node takes tens of milliseconds.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::counters::InterfaceName;
 use crate::model::counters::IoCounters;
 use crate::model::counters::NetworkCounters;
 use crate::model::snapshot::CgroupRates;
@@ -65,7 +63,7 @@ pub fn rates(earlier: &Sweep, later: &Sweep, index: &mut Index, into: &mut Rates
     into.networks.clear();
     into.networks.extend(later.networks.iter().enumerate().map(|(at, now)| {
         let before = if aligned { Some(at) } else { index.networks.get(&now.id).copied() };
-        before.and_then(|before| network_rate((earlier, &earlier.networks[before]), (later, now)))
+        before.and_then(|before| network_rate(&earlier.networks[before], now))
     }));
     into.node = node_rates(earlier, later);
 }
@@ -79,20 +77,17 @@ fn cgroup_rates(earlier: &CgroupReading, later: &CgroupReading) -> CgroupRates {
         cpu_cores: over_window(&earlier.cpu, &later.cpu, |earlier, later, window| {
             cores(earlier.usage, later.usage, window)
         }),
+        cpu_before: comparable(&earlier.cpu, &later.cpu, |cpu| cpu.usage),
         io: io_rate(&earlier.io, &later.io),
     }
 }
 
-fn network_rate(
-    earlier: (&Sweep, &NetworkReading),
-    later: (&Sweep, &NetworkReading),
-) -> Option<Rate<NetworkRates>> {
-    let ((before, earlier), (after, later)) = (earlier, later);
+fn network_rate(earlier: &NetworkReading, later: &NetworkReading) -> Option<Rate<NetworkRates>> {
     let same = earlier.id == later.id && earlier.netns == later.netns && earlier.source == later.source;
     if !same {
         return None;
     }
-    traffic_rate((before, &earlier.totals), (after, &later.totals))
+    traffic_rate(&earlier.totals, &later.totals)
 }
 
 fn node_rates(before: &Sweep, after: &Sweep) -> NodeRates {
@@ -101,32 +96,21 @@ fn node_rates(before: &Sweep, after: &Sweep) -> NodeRates {
         cpu_cores: over_window(&earlier.cpu, &later.cpu, |earlier, later, window| {
             cores(earlier.usage, later.usage, window)
         }),
+        cpu_before: comparable(&earlier.cpu, &later.cpu, |cpu| cpu.elapsed),
         io: io_rate(&earlier.io, &later.io),
-        network: traffic_rate((before, &earlier.network), (after, &later.network)),
+        network: traffic_rate(&earlier.network, &later.network),
     }
 }
 
 fn traffic_rate(
-    earlier: (&Sweep, &Reading<NetworkTotals>),
-    later: (&Sweep, &Reading<NetworkTotals>),
+    earlier: &Reading<NetworkTotals>,
+    later: &Reading<NetworkTotals>,
 ) -> Option<Rate<NetworkRates>> {
-    let ((before, earlier), (after, later)) = (earlier, later);
     over_window(earlier, later, |earlier, later, window| {
         // An interface that is moved into the netns brings its past with it, and one that leaves takes
-        // it away, which others may outweigh: neither is this second's traffic.
-        let same = counted(before, earlier).eq(counted(after, later));
-        if same { traffic(earlier.total, later.total, window) } else { None }
+        // it away, which others may outweigh: neither is this second's traffic. Not all of them are listed.
+        if earlier.counted == later.counted { traffic(earlier.total, later.total, window) } else { None }
     })
-}
-
-/// The interfaces a total is over, in the kernel's order.
-fn counted<'a>(sweep: &'a Sweep, totals: &NetworkTotals) -> impl Iterator<Item = InterfaceName> + 'a {
-    let rows = rows(&sweep.interfaces, &totals.rows);
-    rows.iter().filter(|row| row.counted).map(|row| row.name)
-}
-
-fn rows<'a, T>(all: &'a [T], range: &Range<u32>) -> &'a [T] {
-    all.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
 fn io_rate(earlier: &Reading<IoReading>, later: &Reading<IoReading>) -> Option<Rate<IoRates>> {
@@ -150,6 +134,17 @@ fn over_window<T, R>(
     let window = later.at.since(earlier.at).filter(|window| *window >= SHORTEST_WINDOW)?;
     let (Stamped { value: earlier, .. }, Stamped { value: later, .. }) = (earlier, later);
     Some(Rate { per_second: per_second(earlier, later, window.as_secs_f64())?, window })
+}
+
+/// The earlier reading, if it can be subtracted from the later one.
+fn comparable<T: Copy>(
+    earlier: &Reading<T>,
+    later: &Reading<T>,
+    time: impl Fn(&T) -> Duration,
+) -> Option<Stamped<T>> {
+    let (Ok(earlier), Ok(later)) = (earlier, later) else { return None };
+    let grew = earlier.at < later.at && time(&earlier.value) <= time(&later.value);
+    grew.then_some(*earlier)
 }
 
 /// Mean number of CPUs kept busy over `seconds`.
@@ -186,7 +181,6 @@ fn per(added: u64, seconds: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::model::counters::CpuCounters;
-    use crate::model::counters::InterfaceRow;
     use crate::model::sweep::NetworkSource;
     use crate::model::sweep::NodeCpu;
     use crate::model::time::Monotonic;
@@ -212,7 +206,7 @@ mod tests {
         let total = NetworkCounters { rx_bytes, ..Default::default() };
         let value = NetworkTotals { total, ..Default::default() };
         let totals = Ok(Stamped { at: Monotonic::from_nanos(at), value });
-        NetworkReading { id: TargetId(id), netns, source: NetworkSource::Netns, totals }
+        NetworkReading { id: TargetId(id), netns, source: NetworkSource::Netns, rx_suspect: false, totals }
     }
 
     fn sweep(cgroups: Vec<CgroupReading>, networks: Vec<NetworkReading>) -> Sweep {
@@ -287,27 +281,27 @@ mod tests {
 
     #[test]
     fn an_interface_that_comes_with_a_past_or_leaves_costs_the_rate_of_that_interval() {
-        let with_interfaces = |at, received, names: &[(&str, bool)]| {
+        // Whether it is among those that are listed or not: here none is.
+        let over = |interfaces: u64, at, received| {
             let mut reading = network(9, 7, at, received);
             if let Ok(totals) = &mut reading.totals {
-                totals.value.rows = 0..u32::try_from(names.len()).unwrap();
+                totals.value.counted = interfaces;
             }
-            let row = |(name, counted): &(&str, bool)| InterfaceRow {
-                name: InterfaceName::new(name.as_bytes()).unwrap(),
-                counted: *counted,
-                ..Default::default()
-            };
-            Sweep { interfaces: names.iter().map(row).collect(), ..sweep(vec![], vec![reading]) }
+            sweep(vec![], vec![reading])
         };
-        let earlier = with_interfaces(SECOND, 1_000, &[("eth0", true), ("lo", false)]);
-        let received = |names: &[(&str, bool)]| {
-            let later = with_interfaces(2 * SECOND, 9_000, names);
-            between(&earlier, &later).networks[0].map(|rate| rate.per_second.rx_bytes)
+        let received = |earlier: &Sweep, later: &Sweep| {
+            between(earlier, later).networks[0].map(|rate| rate.per_second.rx_bytes)
         };
-        assert_eq!(received(&[("eth0", true), ("net1", true), ("lo", false)]), None);
-        assert_eq!(received(&[("net1", true), ("lo", false)]), None);
-        // One that is no part of the total may come and go: on a node each pod's veth does.
-        assert_eq!(received(&[("eth0", true), ("lo", false), ("veth1", false)]), Some(8_000.0));
+        let [first, second, third] =
+            [over(70, SECOND, 1_000), over(71, 2 * SECOND, 9_000), over(71, 3 * SECOND, 9_500)];
+        assert_eq!(received(&first, &second), None);
+        assert_eq!(received(&second, &third), Some(500.0));
+        assert_eq!(received(&over(70, SECOND, 1_000), &over(70, 2 * SECOND, 9_000)), Some(8_000.0));
+        let mut node = [first, second];
+        for sweep in &mut node {
+            sweep.node.network = sweep.networks[0].totals.clone();
+        }
+        assert_eq!(between(&node[0], &node[1]).node.network, None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podvitals::aggregate::Aggregator;
+use podvitals::history::Recorder;
 use podvitals::host::HostRoot;
 use podvitals::host::cgroup::layout::Layout;
 use podvitals::host::process;
@@ -25,6 +26,7 @@ use podvitals::model::health::Health;
 use podvitals::model::identity::ContainerId;
 use podvitals::model::identity::PodUid;
 use podvitals::model::snapshot::Rates;
+use podvitals::model::snapshot::Snapshot;
 use podvitals::model::sweep::Sweep;
 use podvitals::model::target::CgroupPath;
 use podvitals::model::target::CgroupRole;
@@ -39,28 +41,35 @@ use podvitals::model::time::WallTime;
 use podvitals::rate;
 use podvitals::sample::Sampler;
 
-/// Counts the blocks each thread asks for.
+/// Counts the blocks each thread asks for, and the bytes it has not given back.
 struct Counting;
 
 thread_local! {
     static BLOCKS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+fn note(blocks: u64, bytes: usize, freed: usize) {
+    let _ = BLOCKS.try_with(|all| all.set(all.get() + blocks));
+    let _ = BYTES.try_with(|all| all.set(all.get() + bytes as i64 - freed as i64));
 }
 
 // SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, block: Block) -> *mut u8 {
-        let _ = BLOCKS.try_with(|blocks| blocks.set(blocks.get() + 1));
+        note(1, block.size(), 0);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(block) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, block: Block) {
+        note(0, 0, block.size());
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, block) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, block: Block, size: usize) -> *mut u8 {
-        let _ = BLOCKS.try_with(|blocks| blocks.set(blocks.get() + 1));
+        note(1, size, block.size());
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, block, size) }
     }
@@ -153,6 +162,7 @@ fn targets(root: &HostRoot, containers: usize) -> Arc<TargetSet> {
         host_network: false,
         process: Some(process.clone()),
         network: NetworkTarget::Netns(process),
+        interface: None,
         host_interface: None,
         runtime_vm: false,
         evidence: Arc::default(),
@@ -161,8 +171,8 @@ fn targets(root: &HostRoot, containers: usize) -> Arc<TargetSet> {
     Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)] })
 }
 
-/// Blocks allocated by one sweep and its rates, and by publishing it, once all is warm.
-fn steady_state(containers: usize) -> (u64, u64) {
+/// Blocks allocated by one sweep and its rates, by publishing it, and by keeping it, once all is warm.
+fn steady_state(containers: usize) -> ([u64; 3], Arc<Snapshot>) {
     let tree = Tree::new(containers);
     let root = HostRoot { proc: "/proc".into(), cgroup: tree.0.clone(), sys: "/sys".into() };
     let layout = Arc::new(Layout::detect(&root).unwrap());
@@ -172,7 +182,9 @@ fn steady_state(containers: usize) -> (u64, u64) {
     let (mut earlier, mut later) = (Sweep::default(), Sweep::default());
     let (mut index, mut rates) = (rate::Index::default(), Rates::default());
     sampler.retarget(targets(&root, containers), &mut earlier);
-    let (mut reading, mut publishing) = (u64::MAX, u64::MAX);
+    let mut recorder = Recorder::new(Duration::from_secs(5), interval);
+    let mut before: Option<Arc<Snapshot>> = None;
+    let [mut reading, mut publishing, mut keeping] = [u64::MAX; 3];
     // Ticks 11 to 14 have no slow reads in them: those happen every fifth sweep, and on change.
     for tick in 1..=14 {
         let (read, ()) = blocks_of(|| {
@@ -185,20 +197,56 @@ fn steady_state(containers: usize) -> (u64, u64) {
         let cpu = snapshot.containers[0].cgroup.cpu.as_ref().unwrap();
         assert_eq!(cpu.value.counters.usage, Duration::from_nanos(7_024_760_000));
         assert!(snapshot.pods[0].network.is_ok(), "the network is read");
+        let (kept, ()) = blocks_of(|| recorder.record(before.as_deref(), &snapshot));
+        before = Some(snapshot);
         std::mem::swap(&mut earlier, &mut later);
         if tick > 10 {
             // The least of four: a disk or an interface that this machine gets meanwhile is no steady state.
             (reading, publishing) = (reading.min(read), publishing.min(published));
+            keeping = keeping.min(kept);
         }
     }
-    (reading, publishing)
+    ([reading, publishing, keeping], before.unwrap())
 }
 
 #[test]
 fn a_sweep_allocates_nothing_and_a_snapshot_the_same_few_blocks_for_any_number_of_containers() {
-    let (reading_few, publishing_few) = steady_state(4);
-    let (reading_many, publishing_many) = steady_state(200);
+    let ([reading_few, publishing_few, keeping_few], _) = steady_state(4);
+    let ([reading_many, publishing_many, keeping_many], _) = steady_state(200);
     assert_eq!((reading_few, reading_many), (0, 0), "blocks allocated by reading and parsing");
     assert_eq!(publishing_few, publishing_many, "blocks allocated by publishing");
     assert!(publishing_many <= 8, "publishing allocates {publishing_many} blocks");
+    assert_eq!((keeping_few, keeping_many), (2, 2), "blocks of a frame: its rows and itself");
+}
+
+/// The same sweep, this many seconds later.
+fn later(snapshot: &Snapshot, seconds: u64) -> Snapshot {
+    let mut later = snapshot.clone();
+    later.tick += seconds;
+    later.clock.monotonic = later.clock.monotonic.plus(Duration::from_secs(seconds));
+    let shift = |at: &mut Monotonic| *at = at.plus(Duration::from_secs(seconds));
+    for container in &mut later.containers {
+        container.cgroup.cpu.as_mut().map(|cpu| shift(&mut cpu.at)).unwrap();
+        container.cgroup.memory.as_mut().map(|memory| shift(&mut memory.at)).unwrap();
+    }
+    later
+}
+
+#[test]
+fn the_history_takes_what_it_says_and_never_more_than_its_limit() {
+    let (_, snapshot) = steady_state(200);
+    let before = BYTES.with(Cell::get);
+    let mut recorder = Recorder::new(Duration::from_secs(60), Duration::from_secs(1));
+    for seconds in 1..=1000 {
+        recorder.record(None, &later(&snapshot, seconds));
+        let taken = usize::try_from(BYTES.with(Cell::get) - before).unwrap();
+        let shelf = recorder.shelf();
+        // Besides what is kept there is the buffer that frames are packed in.
+        assert!(taken <= shelf.limit_bytes() + (64 << 10), "{taken} bytes after {seconds} s");
+        if seconds > 60 {
+            let told = shelf.bytes();
+            assert!(told.abs_diff(taken) < told / 4, "{taken} bytes of the heap, and {told} are told");
+        }
+    }
+    assert_eq!(recorder.shelf().covered(), Duration::from_secs(60));
 }

@@ -4,6 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "cli/https.rs"]
+mod https;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -46,7 +51,7 @@ fn fails_with(arguments: &[&str], message: &str) {
 /// A server that gives everybody the same answer and notes what was asked.
 struct Canned {
     url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Canned {
@@ -54,25 +59,29 @@ impl Canned {
     fn start(answers: Vec<(&'static str, u16, String)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = asked.clone();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let noted = heads.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 answer(stream.unwrap(), &answers, &noted);
             }
         });
-        Self { url, asked }
+        Self { url, heads }
     }
 
     fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.heads.lock().unwrap().iter().map(|head| path(head).to_owned()).collect()
     }
+}
+
+fn path(head: &str) -> &str {
+    head.split(' ').nth(1).unwrap()
 }
 
 fn answer(
     mut stream: impl Read + Write,
     answers: &[(&'static str, u16, String)],
-    asked: &Mutex<Vec<String>>,
+    heads: &Mutex<Vec<String>>,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -83,10 +92,9 @@ fn answer(
         head.extend(byte);
     }
     let head = String::from_utf8(head).unwrap();
-    let path = head.split(' ').nth(1).unwrap().to_owned();
-    let found = answers.iter().find(|(start, _, _)| path.starts_with(start));
+    let found = answers.iter().find(|(start, _, _)| path(&head).starts_with(start));
     let (status, body) = found.map_or((404, "{}"), |(_, status, body)| (*status, body.as_str()));
-    asked.lock().unwrap().push(path);
+    heads.lock().unwrap().push(head);
     let length = body.len();
     // The client may have gone already.
     let _ =
@@ -279,7 +287,7 @@ fn bad_usage_exits_with_2() {
         &["get"],
         &["get", "pods", "-o", "xml"],
         &["get", "pods", "-A", "-n", "default"],
-        &["get", "pods", "--server", "https://host"],
+        &["get", "pods", "--server", "ftp://host"],
     ];
     for arguments in bad {
         let output = run(arguments);
@@ -297,6 +305,29 @@ fn a_configuration_that_is_refused_exits_with_78() {
     for output in [by_flag, by_variable, direct] {
         assert_eq!((output.status.code(), stderr(&output)), (Some(78), said));
     }
+}
+
+#[test]
+fn a_source_that_is_asked_for_by_name_and_cannot_be_asked_exits_with_78() {
+    let kube = |variable: &str, value: &str| {
+        let mut serve = podvitals(&["serve", "--source", "kube", "--listen", "127.0.0.1:0"]);
+        let output = serve.env("HOME", "/nowhere").env(variable, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+        stderr(&output).lines().last().unwrap().to_owned()
+    };
+    let nothing = kube("NO_COLOR", "1");
+    assert!(nothing.contains("no API server is configured: set KUBECONFIG"), "{nothing}");
+    let missing = kube("KUBECONFIG", "/nowhere/config");
+    assert!(missing.contains("KUBECONFIG") && missing.contains("/nowhere/config"), "{missing}");
+    let in_cluster = kube("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+    assert!(in_cluster.contains("the pod's service account"), "{in_cluster}");
+}
+
+#[test]
+fn a_variable_that_is_no_knob_is_warned_about_and_the_nearest_one_named() {
+    let mut serve = podvitals(&["serve", "--source", "kube", "--listen", "127.0.0.1:0"]);
+    let output = serve.env("HOME", "/nowhere").env("PODVITALS_INTERVALL", "1s").output().unwrap();
+    assert!(stderr(&output).contains("is PODVITALS_INTERVAL meant?"), "{}", stderr(&output));
 }
 
 #[test]

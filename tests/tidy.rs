@@ -11,6 +11,8 @@ mod papers;
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/traps.rs"]
+mod traps;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +22,7 @@ use podvitals::config::KNOBS;
 use source::Source;
 
 /// Folders with Rust in them, below the repository.
-const FOLDERS: [&str; 5] = ["src", "tests", "benches", "examples", "testbed"];
+const FOLDERS: [&str; 7] = ["src", "tests", "benches", "examples", "fuzz", "testbed", "xtask"];
 
 /// Files from which Cargo starts to compile.
 fn is_root(path: &str) -> bool {
@@ -156,4 +158,12 @@ fn readme_tells_people_to_run_what_there_is() {
 #[test]
 fn the_change_log_has_its_form() {
     none(&papers::changelog(&read("CHANGELOG.md")));
+}
+
+#[test]
+fn every_trap_has_a_row_and_every_row_names_what_there_is() {
+    let there = |path: &str| repository().join(path).exists();
+    let (found, open) = traps::problems(&read("tests/TRAPS.md"), &files(), there);
+    println!("{} traps that nothing shows yet\n{}", open.len(), open.join("\n"));
+    none(&found);
 }

@@ -46,6 +46,12 @@ impl<const N: usize> Carry<N> {
         }
     }
 
+    /// Another witness counts the same thing since the same beginning, `earlier` being what there was
+    /// before it. It may know of more, which is added, or of less: then the total stays where it is.
+    pub(super) fn change_over(&mut self, earlier: [u64; N], raw: [u64; N]) {
+        self.set(Total(earlier).plus(raw).at_least(self.total()), raw);
+    }
+
     /// Sets the total, or what the kernel shows if that is more, and returns it.
     pub(super) fn set(&mut self, total: Total<N>, raw: [u64; N]) -> Total<N> {
         let Total(mut total) = total;
@@ -71,6 +77,10 @@ impl<const N: usize> Default for Total<N> {
 impl<const N: usize> Total<N> {
     pub(super) fn plus(self, other: [u64; N]) -> Self {
         Self(std::array::from_fn(|i| self.0[i].saturating_add(other[i])))
+    }
+
+    fn at_least(self, other: [u64; N]) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].max(other[i])))
     }
 
     /// Adds what one source counted between two of its values; one that began again adds nothing.

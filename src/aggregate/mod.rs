@@ -31,6 +31,7 @@ use crate::model::snapshot::Rates;
 use crate::model::snapshot::Snapshot;
 use crate::model::sweep::CgroupReading;
 use crate::model::sweep::NetworkReading;
+use crate::model::sweep::NetworkSource;
 use crate::model::sweep::Reading;
 use crate::model::sweep::Stamped;
 use crate::model::sweep::Sweep;
@@ -44,8 +45,8 @@ use self::carry::Carry;
 use self::carry::Total;
 
 /// Pods whose bases are remembered. A pod may be without containers for as long as an image cannot be
-/// had, and its counters must not go back when it returns; an entry is some 200 bytes.
-const REMEMBERED: usize = 4_096;
+/// had, and its counters must not go back when it returns. Ten times what a node has, at some 400 bytes each.
+const REMEMBERED: usize = 1_024;
 
 /// Folds sweeps into snapshots, and remembers what must not go back.
 pub struct Aggregator {
@@ -72,6 +73,9 @@ struct PodMemory {
 struct NetworkMemory {
     id: TargetId,
     netns: u64,
+    source: NetworkSource,
+    /// What the pod's earlier netns had counted.
+    earlier: [u64; 8],
     carry: Carry<8>,
 }
 
@@ -115,7 +119,11 @@ impl Aggregator {
                 if reading.alive {
                     let target = u32::try_from(target).unwrap_or(u32::MAX);
                     let cgroup = self.container_figures(pod, reading, rates);
-                    snapshot.containers.push(ContainerFigures { target, cgroup });
+                    snapshot.containers.push(ContainerFigures {
+                        target,
+                        cgroup,
+                        cpu_before: rates.cpu_before,
+                    });
                 }
             }
             if pod.sandbox.is_some() {
@@ -166,6 +174,7 @@ impl Aggregator {
                 io: map(&node.io, |io| (io.total, io.rows.clone())),
                 network: map(&node.network, |network| (network.total, network.rows.clone())),
                 rates: rates.node,
+                booted_at: node.booted_at,
             },
         }
     }
@@ -247,17 +256,7 @@ impl Aggregator {
         memory.seen = wall;
         if let Ok(totals) = &network.totals {
             let raw = totals.value.total.to_array();
-            let (id, netns) = (network.id, network.netns);
-            match &mut memory.network {
-                Some(before) => {
-                    if before.id != id && !before.goes_on_as(netns, raw) {
-                        before.carry.keep(before.carry.raw());
-                    }
-                    (before.id, before.netns) = (id, netns);
-                    before.carry.advance(raw);
-                }
-                None => memory.network = Some(NetworkMemory { id, netns, carry: Carry::new(raw, wall) }),
-            }
+            memory.network.get_or_insert_with(|| NetworkMemory::new(network, raw, wall)).go_on(network, raw);
         }
         if let Ok(io) = &own.io {
             let raw = io_array(io.value.total);
@@ -281,10 +280,31 @@ impl Aggregator {
 }
 
 impl NetworkMemory {
+    fn new(reading: &NetworkReading, raw: [u64; 8], since: WallTime) -> Self {
+        let NetworkReading { id, netns, source, .. } = *reading;
+        Self { id, netns, source, earlier: [0; 8], carry: Carry::new(raw, since) }
+    }
+
+    /// The next kernel values, of this netns or another.
+    fn go_on(&mut self, reading: &NetworkReading, raw: [u64; 8]) {
+        let NetworkReading { id, netns, source, .. } = *reading;
+        if self.id != id && !self.goes_on_as(netns, source, raw) {
+            self.carry.keep(self.carry.raw());
+            self.earlier = self.carry.total();
+        } else if self.source != source {
+            self.carry.change_over(self.earlier, raw);
+        }
+        (self.id, self.netns, self.source) = (id, netns, source);
+        self.carry.advance(raw);
+    }
+
     /// Whether another name for the netns stands for the one we know: a process was lost and found, or
-    /// the pod itself was. A netns that got the number of a dead one begins at 0.
-    fn goes_on_as(&self, netns: u64, raw: [u64; 8]) -> bool {
-        self.netns == netns && self.carry.raw().iter().zip(raw).all(|(before, now)| now >= *before)
+    /// the pod itself was. A netns that got the number of a dead one begins at 0. Two sources count
+    /// what was received each in its own way: then only what was sent tells.
+    fn goes_on_as(&self, netns: u64, source: NetworkSource, raw: [u64; 8]) -> bool {
+        let from = if self.source == source { 0 } else { 4 };
+        let grown = |(before, now): (&u64, &u64)| now >= before;
+        self.netns == netns && self.carry.raw()[from..].iter().zip(&raw[from..]).all(grown)
     }
 }
 
@@ -338,6 +358,7 @@ fn network_figures(
     };
     map(&reading.totals, |totals| NetworkFigures {
         source: reading.source,
+        rx_suspect: reading.rx_suspect,
         counters: Carried {
             total: NetworkCounters::from_array(carry.total()),
             raw: NetworkCounters::from_array(carry.raw()),

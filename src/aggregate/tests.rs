@@ -47,6 +47,7 @@ fn targets(network: u64, children: &[u64]) -> Arc<TargetSet> {
         host_network: false,
         process: None,
         network: NetworkTarget::Absent(Unavailable::NotYet),
+        interface: None,
         host_interface: None,
         runtime_vm: false,
         evidence: Arc::default(),
@@ -92,6 +93,7 @@ fn sweep(tick: u64, (network, rx_bytes): (u64, u64), cgroups: &[(u64, u64, u64)]
             id: TargetId(network),
             netns: network,
             source: NetworkSource::Netns,
+            rx_suspect: false,
             totals: Ok(Stamped { at, value: NetworkTotals { total, ..Default::default() } }),
         }],
         ..Default::default()
@@ -227,4 +229,59 @@ fn a_child_that_cannot_be_read_for_a_sweep_is_not_counted_twice() {
     let third = fold(&mut aggregator, &sweep(3, (9, 0), &[(1, 9 * MB, 0), (2, 9 * MB, 1)]));
     assert_eq!(written(&third), 9 * MB);
     assert_eq!(third.pods[0].cgroup.memory.unwrap().value.oom_kills, Some(1));
+}
+
+/// The same netns, read from `source`: received and sent bytes.
+fn from(source: NetworkSource, tick: u64, rx_bytes: u64, tx_bytes: u64) -> Sweep {
+    let mut sweep = sweep(tick, (9, 0), &[(1, 0, 0)]);
+    let network = &mut sweep.networks[0];
+    (network.source, network.rx_suspect) = (source, source == NetworkSource::NetnsIp);
+    let total = &mut network.totals.as_mut().unwrap().value.total;
+    (total.rx_bytes, total.tx_bytes) = (rx_bytes, tx_bytes);
+    sweep
+}
+
+#[test]
+fn another_witness_of_the_same_traffic_adds_what_it_knows_and_takes_nothing_back() {
+    let (devices, ip) = (NetworkSource::Netns, NetworkSource::NetnsIp);
+    let mut aggregator = aggregator(true);
+    // Source, received and sent bytes as read, and what the pod has received in all.
+    let series = [
+        (devices, 1_437, 100, 1_437),
+        (ip, 700_000, 200, 700_000), // what the device had hidden comes back in one piece
+        (ip, 710_000, 300, 710_000),
+        (devices, 2_000, 400, 710_000), // the device is believed again: nothing is lost,
+        (devices, 2_500, 500, 710_500), // and it goes on from there
+        (ip, 712_000, 600, 712_000),    // nor is anything counted twice
+        (ip, 712_001, 700, 712_001),
+    ];
+    for (tick, (source, received_now, sent, expected)) in (1..).zip(series) {
+        let counters = received(&fold(&mut aggregator, &from(source, tick, received_now, sent)));
+        assert_eq!(counters.total.rx_bytes, expected, "sweep {tick}");
+        assert_eq!((counters.raw.rx_bytes, counters.total.tx_bytes), (received_now, sent), "sweep {tick}");
+        assert_eq!(counters.since, WallTime::from_unix_nanos(1_000_000_000), "the base was kept");
+    }
+}
+
+#[test]
+fn a_netns_made_anew_is_not_mixed_up_with_the_witness_of_the_one_before() {
+    let mut aggregator = aggregator(true);
+    fold(&mut aggregator, &from(NetworkSource::NetnsIp, 1, 5_000, 10));
+    let mut anew = from(NetworkSource::Netns, 2, 30, 3);
+    (anew.networks[0].id, anew.networks[0].netns) = (TargetId(10), 10);
+    assert_eq!(received(&fold(&mut aggregator, &anew)).total.rx_bytes, 5_030);
+    anew = from(NetworkSource::NetnsIp, 3, 400, 4);
+    (anew.networks[0].id, anew.networks[0].netns) = (TargetId(10), 10);
+    let counters = received(&fold(&mut aggregator, &anew));
+    assert_eq!((counters.total.rx_bytes, counters.total.tx_bytes), (5_400, 14));
+}
+
+#[test]
+fn a_process_found_again_while_the_witness_changes_counts_nothing_twice() {
+    let mut aggregator = aggregator(true);
+    fold(&mut aggregator, &from(NetworkSource::NetnsIp, 1, 5_000, 1_000));
+    let mut again = from(NetworkSource::Netns, 2, 30, 1_001);
+    again.networks[0].id = TargetId(10);
+    let counters = received(&fold(&mut aggregator, &again));
+    assert_eq!((counters.total.rx_bytes, counters.total.tx_bytes), (5_000, 1_001));
 }

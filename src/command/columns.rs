@@ -157,7 +157,8 @@ impl Item for FlatContainer {
     ];
 
     fn name(&self) -> String {
-        let container = self.container.name.as_ref().unwrap_or(&self.container.id);
+        let container = self.container.name.as_ref().or(self.container.id.as_ref());
+        let container = container.map_or(ABSENT, String::as_str);
         match (&self.namespace, &self.pod) {
             (Some(namespace), Some(pod)) => format!("container/{namespace}/{pod}/{container}"),
             _ => format!("container/{}/{container}", self.runtime_uid),
@@ -284,7 +285,7 @@ fn sandbox(pod: &Pod) -> Option<&Sandbox> {
 
 /// As `crictl ps` and `docker ps` shorten ids.
 fn short_id(flat: &FlatContainer) -> &str {
-    let id = &flat.container.id;
+    let id = flat.container.id.as_deref().unwrap_or(ABSENT);
     id.get(..12).unwrap_or(id)
 }
 

@@ -10,6 +10,9 @@ use crate::model::document::Map;
 use crate::model::document::MapContainer;
 use crate::model::document::MapPod;
 use crate::model::document::Reasons;
+use crate::model::identity::Disagreement;
+use crate::model::identity::Said;
+use crate::model::identity::Subject;
 use crate::model::target::Link;
 
 use super::CommandError;
@@ -36,7 +39,7 @@ pub async fn explain(request: &Explain, origin: &Origin, out: &mut impl Write) -
     let map: Map = origin.document("/api/v1/map").await?;
     let pod = find(&map, &request.pod)?;
     let sample = match origin
-        .document::<Sample>(&format!("/api/v1/pods/{}?fields=unavailable", pod.runtime_uid))
+        .document::<Sample>(&format!("/api/v1/pods/{}?fields=unavailable,network.source", pod.runtime_uid))
         .await
     {
         Ok(sample) => sample,
@@ -58,7 +61,13 @@ pub async fn explain(request: &Explain, origin: &Origin, out: &mut impl Write) -
 #[serde(rename_all = "camelCase", default)]
 struct Sample {
     time_unix_nano: Option<u64>,
+    network: Option<SampledNetwork>,
     unavailable: Reasons,
+}
+
+#[derive(Deserialize)]
+struct SampledNetwork {
+    source: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -122,13 +131,21 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// For fuzzers: each pod of a map, as it is printed when its figures are not known.
+pub(super) fn shown(map: &Map) -> impl Iterator<Item = String> {
+    map.pods.iter().map(|pod| rendered(&map.node, pod, &Sample::default()))
+}
+
 fn rendered(node: &str, pod: &MapPod, sample: &Sample) -> String {
     let name = full_name(pod).unwrap_or_else(|| format!("{} (not named yet)", pod.runtime_uid));
+    // What was read is nearer than how it was meant to be read.
+    let source = sample.network.as_ref().and_then(|network| network.source.as_deref());
     let parts = [
         format!("{} on node {}\n", printable(&name), printable(node)),
         chain(pod, sample.time_unix_nano),
-        format!("{}\n", network(&pod.network)),
+        format!("{}\n", network(source.unwrap_or(&pod.network))),
         containers(pod),
+        disagreements(pod),
         missing(&sample.unavailable),
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
@@ -183,6 +200,11 @@ fn network(word: &str) -> String {
              bytes and packets only."
                 .to_owned()
         }
+        ("netns_ip", _) => {
+            "Its network is read inside its network namespace. Its device received nothing for a minute or \
+             more while it sent: what it received is the IP layer's count, without link headers."
+                .to_owned()
+        }
         (_, Some(reason)) => format!("Its network is not read: {}: {}.", reason.word(), meaning(reason)),
         _ => format!("Its network is read from: {}.", printable(word)),
     }
@@ -201,6 +223,25 @@ fn containers(pod: &MapPod) -> String {
         return "No container of it has a cgroup.\n".to_owned();
     }
     table(&heads(["CONTAINER", "KIND", "CHILD OF THE POD'S CGROUP"]), &rows, true)
+}
+
+/// What the sources of names contradict each other about.
+fn disagreements(pod: &MapPod) -> String {
+    let row = |Disagreement { about, first, second }: &Disagreement| {
+        let subject = match about {
+            Subject::Name => "namespace or name",
+            Subject::Uid => "uid",
+            Subject::HostNetwork => "host network",
+            Subject::ContainerName => "a container's name",
+        };
+        let said = |it: &Said| format!("{}: {}", it.source.word(), printable(&it.says));
+        vec![subject.to_owned(), said(first), said(second)]
+    };
+    let rows: Vec<_> = pod.disagreements.iter().map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(&heads(["SOURCES DISAGREE ABOUT", "ONE SAYS", "ANOTHER SAYS"]), &rows, true)
 }
 
 fn missing(reasons: &Reasons) -> String {
@@ -232,6 +273,7 @@ mod tests {
     use crate::model::document::MapEvidence;
     use crate::model::document::Sandbox;
     use crate::model::identity::ContainerKind;
+    use crate::model::identity::Source;
     use crate::model::unavailable::Unavailable;
 
     const SECOND: u64 = 1_000_000_000;
@@ -288,6 +330,7 @@ mod tests {
     #[test]
     fn the_chain_shows_every_link_with_its_evidence_and_what_was_not_found() {
         let sample = Sample {
+            network: None,
             time_unix_nano: Some(300 * SECOND),
             unavailable: [("io".to_owned(), Unavailable::BlkioNotAccounted)].into(),
         };
@@ -327,9 +370,24 @@ io              blkio_not_accounted   cgroup v1 counts no block I/O here until a
     }
 
     #[test]
+    fn sources_that_contradict_each_other_are_shown_with_what_each_says() {
+        let said = |source, says: &str| Said { source, says: says.into() };
+        let mut pod = web();
+        assert_eq!(disagreements(&pod), "");
+        let (first, second) = (said(Source::Kube, "default/web"), said(Source::Cri, "default/other"));
+        pod.disagreements = vec![Disagreement { about: Subject::Name, first, second }];
+        let expected = "\
+SOURCES DISAGREE ABOUT   ONE SAYS            ANOTHER SAYS
+namespace or name        kube: default/web   cri: default/other
+";
+        assert_eq!(disagreements(&pod), expected);
+    }
+
+    #[test]
     fn a_network_that_is_not_read_says_why() {
         assert!(network("host_network").starts_with("Its network is not read: host_network: the pod uses"));
         assert!(network("host_veth").contains("swapped"));
+        assert!(network("netns_ip").contains("the IP layer's count"));
         assert_eq!(network("later"), "Its network is read from: later.");
     }
 

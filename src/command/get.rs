@@ -211,7 +211,8 @@ pub(super) fn json(document: &impl Serialize) -> Result<String, CommandError> {
     text.map(|text| text + "\n").map_err(|source| CommandError::Form { form: "json", source: source.into() })
 }
 
-fn yaml(document: &impl Serialize) -> Result<String, CommandError> {
+/// As `-o yaml` has it.
+pub(super) fn yaml(document: &impl Serialize) -> Result<String, CommandError> {
     let text = serde_saphyr::to_string(document);
     text.map_err(|source| CommandError::Form { form: "yaml", source: source.into() })
 }

@@ -125,7 +125,7 @@ fn containers_are_a_table_of_their_own() {
         container: Container {
             name: Some("app".into()),
             kind: Some(ContainerKind::App),
-            id: "0123456789abcdef".into(),
+            id: Some("0123456789abcdef".into()),
             image: Some("busybox:1".into()),
             state: Some(ContainerState::Running),
             restart_count: Some(0),

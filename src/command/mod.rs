@@ -1,23 +1,30 @@
 //! The other commands: each shows a person what the HTTP API says.
 //!
-//! `get` prints lists, `explain` the chain of one pod. Both ask an [`Origin`]: a podvitals that
+//! `get` prints lists, `explain` the chain of one pod; `doctor` looks at the host itself. The first two ask an [`Origin`]: a podvitals that
 //! serves, or, with `--direct`, the stages in this process. Rendering is pure: documents in, text out.
 
 mod columns;
+mod doctor;
 mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod origin;
 mod reasons;
 mod server;
 mod table;
+mod trust;
 mod units;
 
 use std::io;
 
+pub use crate::host::facts::daemon::arguments_of_process_1;
+pub use doctor::{Form, Told, doctor};
 pub use explain::{Explain, explain};
 pub use get::{Get, Kind, Output, get};
 pub use origin::Origin;
 pub use server::{BadServer, DEFAULT_SERVER, FetchError, Server};
+pub use trust::{Trust, TrustError};
 
 use crate::pipeline::PipelineError;
 
@@ -65,6 +72,12 @@ pub enum CommandError {
         form: &'static str,
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// `doctor` found that something does not work.
+    #[error("the core job does not work here: {broken}")]
+    Unfit {
+        /// Which parts of it.
+        broken: String,
     },
     /// The output is closed or full.
     #[error("cannot write the output")]

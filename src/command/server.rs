@@ -1,4 +1,5 @@
-//! A podvitals that serves, and one `GET` to it over HTTP/1.1, on a TCP or a unix socket.
+//! A podvitals that serves, and one `GET` to it over HTTP/1.1, on a TCP or a unix socket, with TLS or
+//! without.
 //!
 //! One connection for each question: a person asks once a second at most, and a daemon that was
 //! restarted in between answers all the same.
@@ -12,11 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::trust::{Trust, TrustError};
+use crate::config::parse_port;
 
 /// Where `serve` listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:9790";
@@ -27,20 +31,23 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest answer we take: far more than a full node has to say.
 const LONGEST: usize = 64 << 20;
 
-/// Where a podvitals serves: `http://host:port`, with a path before the routes if a proxy wants
-/// one (`kubectl proxy` does), or `unix:///path`.
+/// Where a podvitals serves: `http://host:port` or `https://host:port`, with a path before the routes
+/// if a proxy wants one (`kubectl proxy` does), or `unix:///path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server(Place);
+pub struct Server {
+    place: Place,
+    trust: Trust,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    Tcp { host: String, port: u16, prefix: String },
+    Tcp { tls: bool, host: String, port: u16, prefix: String },
     Unix(PathBuf),
 }
 
 /// Not the address of a server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected http://host:port or unix:///path")]
+#[error("expected http://host:port, https://host:port or unix:///path")]
 pub struct BadServer;
 
 impl FromStr for Server {
@@ -49,23 +56,40 @@ impl FromStr for Server {
     fn from_str(text: &str) -> Result<Self, BadServer> {
         if let Some(path) = text.strip_prefix("unix://") {
             let absolute = path.starts_with('/') && path.len() > 1;
-            return absolute.then(|| Self(Place::Unix(path.into()))).ok_or(BadServer);
+            return absolute.then(|| Place::Unix(path.into()).into()).ok_or(BadServer);
         }
         let uri: Uri = text.parse().map_err(|_| BadServer)?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(BadServer)?;
-        if uri.scheme_str() != Some("http") || uri.query().is_some() {
+        let (tls, usual) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(BadServer),
+        };
+        if uri.query().is_some() {
             return Err(BadServer);
         }
-        let port = uri.port_u16().unwrap_or(80);
+        // A port that cannot be one is no usual port, and a password in an address would be sent nowhere.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let port = match authority.strip_prefix(host).ok_or(BadServer)? {
+            "" => usual,
+            rest => rest.strip_prefix(':').and_then(parse_port).ok_or(BadServer)?,
+        };
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self(Place::Tcp { host: host.to_owned(), port, prefix }))
+        Ok(Place::Tcp { tls, host: host.to_owned(), port, prefix }.into())
+    }
+}
+
+impl From<Place> for Server {
+    fn from(place: Place) -> Self {
+        Self { place, trust: Trust::default() }
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Place::Tcp { host, port, prefix } => write!(f, "http://{host}:{port}{prefix}"),
+        match &self.place {
+            Place::Tcp { tls: false, host, port, prefix } => write!(f, "http://{host}:{port}{prefix}"),
+            Place::Tcp { tls: true, host, port, prefix } => write!(f, "https://{host}:{port}{prefix}"),
             Place::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -87,6 +111,14 @@ pub enum FetchError {
         server: String,
         /// The cause.
         source: io::Error,
+    },
+    /// https does not come about.
+    #[error("{server}")]
+    Trust {
+        /// Where.
+        server: String,
+        /// The cause.
+        source: TrustError,
     },
     /// Nothing, or not all of it, in time.
     #[error("{server}: no whole answer within {} s", DEADLINE.as_secs())]
@@ -121,6 +153,12 @@ pub enum FetchError {
 }
 
 impl Server {
+    /// The same server, with what is said about https.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
     /// Status and body of `GET path`.
     ///
     /// # Errors
@@ -131,12 +169,21 @@ impl Server {
     }
 
     async fn ask(&self, path: &str) -> Result<(u16, Bytes), FetchError> {
-        let request = self.request(path)?;
-        match &self.0 {
-            Place::Tcp { host, port, .. } => {
+        let mut request = self.request(path)?;
+        match &self.place {
+            Place::Tcp { tls, host, port, .. } => {
                 // A literal IPv6 address has brackets in a URL and none in a lookup.
                 let host = host.trim_start_matches('[').trim_end_matches(']');
                 let stream = TcpStream::connect((host, *port)).await.map_err(|error| self.refused(error))?;
+                if !tls {
+                    return self.exchange(stream, request).await;
+                }
+                let untrusted = |source| FetchError::Trust { server: self.to_string(), source };
+                let stream = self.trust.agree(stream, host).await.map_err(untrusted)?;
+                // Not before we know whom we talk to, and never in plain.
+                if let Some(token) = self.trust.authorization().map_err(untrusted)? {
+                    request.headers_mut().insert(AUTHORIZATION, token);
+                }
                 self.exchange(stream, request).await
             }
             Place::Unix(path) => {
@@ -147,8 +194,8 @@ impl Server {
     }
 
     fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, FetchError> {
-        let (host, prefix) = match &self.0 {
-            Place::Tcp { host, port, prefix } => (format!("{host}:{port}"), prefix.as_str()),
+        let (host, prefix) = match &self.place {
+            Place::Tcp { host, port, prefix, .. } => (format!("{host}:{port}"), prefix.as_str()),
             Place::Unix(_) => ("localhost".to_owned(), ""),
         };
         Request::get(format!("{prefix}{path}"))
@@ -176,7 +223,7 @@ impl Server {
 
     fn refused(&self, source: io::Error) -> FetchError {
         let server = self.to_string();
-        let nobody = match self.0 {
+        let nobody = match self.place {
             Place::Tcp { .. } => source.kind() == io::ErrorKind::ConnectionRefused,
             Place::Unix(_) => {
                 matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)

@@ -2,46 +2,33 @@
 //!
 //! A pod is the union of what is told of it. Where two sources tell the same thing, the one that comes
 //! first in [`Source`] is believed, the API server before the kubelet before the runtime; but for what a
-//! container is doing, which the runtime knows first and the others hear a second later.
+//! container is doing, which the runtime knows first and the others hear a second later. What changes, such
+//! as phases and states, is not believed of a source that is away while another one answers. Where sources
+//! that answer contradict each other, the pod carries both.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::model::identity::ContainerId;
+use crate::model::identity::ContainerState;
+use crate::model::identity::Disagreement;
 use crate::model::identity::KnownContainer;
 use crate::model::identity::KnownPod;
 use crate::model::identity::KnownPods;
 use crate::model::identity::PodUid;
+use crate::model::identity::Said;
 use crate::model::identity::Source;
-
-/// About what two sources disagree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Disagreement {
-    /// What the pod is called.
-    Name,
-    /// Whether it uses the node's network.
-    Network,
-    /// What one of its containers is called.
-    Container,
-}
-
-impl fmt::Display for Disagreement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Name => "namespace or name",
-            Self::Network => "host network",
-            Self::Container => "a container's name",
-        })
-    }
-}
-
-/// Pods and what they are disagreed about.
-pub(super) type Disagreements = BTreeSet<(PodUid, Disagreement)>;
+use crate::model::identity::Subject;
+use crate::model::time::WallTime;
 
 /// What each source told last.
-#[derive(Debug)]
-pub(super) struct Told(BTreeMap<Source, LastAnswer>);
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    answers: BTreeMap<Source, LastAnswer>,
+    starts: Starts,
+}
 
 #[derive(Debug)]
 struct LastAnswer {
@@ -49,60 +36,110 @@ struct LastAnswer {
     is_current: bool,
 }
 
-impl Told {
-    /// Nothing so far.
-    pub(super) fn new() -> Self {
-        Self(BTreeMap::new())
-    }
+/// When pods and containers started, as it was told first: two sources round the same instant
+/// differently, and what was once served as a start does not move.
+#[derive(Debug, Default)]
+struct Starts {
+    pods: HashMap<PodUid, WallTime>,
+    containers: HashMap<ContainerId, WallTime>,
+}
 
+impl Told {
     /// The source told all it knows.
-    pub(super) fn pods(&mut self, source: Source, pods: Vec<KnownPod>) {
-        let pods = pods.into_iter().map(|pod| (pod.runtime_uid.clone(), Arc::new(pod))).collect();
-        self.0.insert(source, LastAnswer { pods, is_current: true });
+    pub(super) fn pods(&mut self, source: Source, pods: Vec<Arc<KnownPod>>) {
+        let pods = pods.into_iter().map(|pod| (pod.runtime_uid.clone(), pod)).collect();
+        self.answers.insert(source, LastAnswer { pods, is_current: true });
     }
 
     /// The source does not answer: what it told stands.
     pub(super) fn lost(&mut self, source: Source) {
-        if let Some(answer) = self.0.get_mut(&source) {
+        if let Some(answer) = self.answers.get_mut(&source) {
             answer.is_current = false;
         }
     }
 
-    /// Everything together, and where sources disagree.
-    pub(super) fn merge(&self) -> (KnownPods, Disagreements) {
+    /// Everything together.
+    pub(super) fn merge(&mut self) -> KnownPods {
         let mut known = KnownPods::default();
-        let mut disagreements = BTreeSet::new();
-        for (source, answer) in &self.0 {
+        let mut heard = HashSet::new();
+        for (source, answer) in &self.answers {
             known.complete.push(*source);
             if answer.is_current {
                 known.current.push(*source);
             }
             for (uid, told) in &answer.pods {
-                let Some(pod) = known.pods.get_mut(uid) else {
-                    known.pods.insert(uid.clone(), told.clone());
-                    continue;
-                };
-                let mut disagree = |about| disagreements.insert((uid.clone(), about));
-                add(Arc::make_mut(pod), told, &mut disagree);
+                let earlier = heard.contains(uid);
+                match known.pods.get_mut(uid) {
+                    Some(pod) => add(Arc::make_mut(pod), told, Heard { earlier, later: answer.is_current }),
+                    None => drop(known.pods.insert(uid.clone(), told.clone())),
+                }
+                if answer.is_current {
+                    heard.insert(uid);
+                }
             }
         }
-        (known, disagreements)
+        self.starts.pin(&mut known);
+        known
+    }
+}
+
+impl Starts {
+    /// Puts the start told first in the place of every later one, and forgets what is gone.
+    fn pin(&mut self, known: &mut KnownPods) {
+        let (mut pods, mut containers) = (HashMap::new(), HashMap::new());
+        for (uid, pod) in &mut known.pods {
+            let start = self.pods.get(uid).copied().or(pod.start_time);
+            pods.extend(start.map(|start| (uid.clone(), start)));
+            if start != pod.start_time {
+                Arc::make_mut(pod).start_time = start;
+            }
+            for place in 0..pod.containers.len() {
+                let container = &pod.containers[place];
+                let Some(id) = container.id.clone() else { continue };
+                let start = self.containers.get(&id).copied().or(container.started_at);
+                if start != container.started_at {
+                    Arc::make_mut(pod).containers[place].started_at = start;
+                }
+                containers.extend(start.map(|start| (id, start)));
+            }
+        }
+        (self.pods, self.containers) = (pods, containers);
+    }
+}
+
+/// Whose answer is good now.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// One of the sources that told of the pod so far.
+    earlier: bool,
+    /// The source whose word is added.
+    later: bool,
+}
+
+impl Heard {
+    /// What changes is to be taken from the later source.
+    fn later_is_newer(self) -> bool {
+        self.later && !self.earlier
+    }
+
+    /// What differs is a contradiction, not just old.
+    fn both(self) -> bool {
+        self.earlier && self.later
     }
 }
 
 /// Adds to `pod` what a later source tells of it.
-fn add(pod: &mut KnownPod, later: &KnownPod, disagree: &mut impl FnMut(Disagreement) -> bool) {
-    if (&pod.namespace, &pod.name) != (&later.namespace, &later.name) {
-        disagree(Disagreement::Name);
+fn add(pod: &mut KnownPod, later: &KnownPod, heard: Heard) {
+    if heard.later_is_newer() {
+        pod.phase = later.phase.clone().or(pod.phase.take());
     }
-    pod.host_network = match (pod.host_network, later.host_network) {
-        // Traffic of the node shown as a pod's would be worse than none: the netns itself has to tell.
-        (Some(one), Some(other)) if one != other => {
-            disagree(Disagreement::Network);
-            None
-        }
-        (one, other) => one.or(other),
-    };
+    let noted = pod.disagreements.len();
+    disagree(pod, later, Subject::Name, |pod| Some(format!("{}/{}", pod.namespace, pod.name)));
+    disagree(pod, later, Subject::Uid, |pod| pod.uid.as_ref().map(ToString::to_string));
+    let contradicted =
+        disagree(pod, later, Subject::HostNetwork, |pod| pod.host_network.map(|it| it.to_string()));
+    // Traffic of the node shown as a pod's would be worse than none: the netns itself has to tell.
+    pod.host_network = pod.host_network.or(later.host_network).filter(|_| !contradicted);
     pod.uid = pod.uid.take().or_else(|| later.uid.clone());
     pod.static_pod |= later.static_pod;
     pod.phase = pod.phase.take().or_else(|| later.phase.clone());
@@ -111,151 +148,96 @@ fn add(pod: &mut KnownPod, later: &KnownPod, disagree: &mut impl FnMut(Disagreem
     if pod.labels.is_empty() {
         pod.labels.clone_from(&later.labels);
     }
+    pod.runtime_class = pod.runtime_class.take().or_else(|| later.runtime_class.clone());
+    pod.requests = pod.requests.or(later.requests);
     if pod.sandboxes.is_empty() {
         pod.sandboxes.clone_from(&later.sandboxes);
     }
     for container in &later.containers {
-        match pod.containers.iter_mut().find(|known| known.id == container.id) {
-            Some(known) => add_to_container(known, container, &later.sources, disagree),
-            None => pod.containers.push(container.clone()),
-        }
+        add_container(pod, container, later, heard);
+    }
+    if !heard.both() {
+        pod.disagreements.truncate(noted);
     }
     pod.sources.extend_from_slice(&later.sources);
 }
 
-fn add_to_container(
-    known: &mut KnownContainer,
-    later: &KnownContainer,
-    told_by: &[Source],
-    disagree: &mut impl FnMut(Disagreement) -> bool,
-) {
-    if known.name != later.name {
-        disagree(Disagreement::Container);
+/// Notes it if both say something of `about`, and not the same. Returns whether it did.
+fn disagree(
+    pod: &mut KnownPod,
+    later: &KnownPod,
+    about: Subject,
+    say: impl Fn(&KnownPod) -> Option<String>,
+) -> bool {
+    let (Some(first), Some(second)) = (say(pod), say(later)) else { return false };
+    first != second && note(pod, later, about, first, second)
+}
+
+fn note(pod: &mut KnownPod, later: &KnownPod, about: Subject, first: String, second: String) -> bool {
+    let (Some(by), Some(but)) = (pod.sources.first(), later.sources.first()) else { return false };
+    let first = Said { source: *by, says: first };
+    let second = Said { source: *but, says: second };
+    pod.disagreements.push(Disagreement { about, first, second });
+    true
+}
+
+fn add_container(pod: &mut KnownPod, container: &KnownContainer, later: &KnownPod, heard: Heard) {
+    let is_runtime = later.sources.iter().any(|source| matches!(source, Source::Cri | Source::Docker));
+    let same = |known: &KnownContainer| container.id.is_some() && known.id == container.id;
+    if let Some(place) = pod.containers.iter().position(same) {
+        if pod.containers[place].name != container.name {
+            let said = |known: &KnownContainer| format!("{} is {}", id_of(known), known.name);
+            let (first, second) = (said(&pod.containers[place]), said(container));
+            note(pod, later, Subject::ContainerName, first, second);
+        }
+        if heard.later_is_newer() {
+            let known = &mut pod.containers[place];
+            (known.state, known.restart_count) = (container.state, container.restart_count);
+            known.state_reason = container.state_reason.clone();
+        }
+        fill(&mut pod.containers[place], container);
+        // A container that waits for its next instance still carries the id of the last one.
+        let is_between = pod.containers[place].state == ContainerState::Waiting
+            && container.state == ContainerState::Terminated;
+        if is_runtime && !is_between {
+            pod.containers[place].state = container.state;
+        }
+        return;
     }
+    // An instance the pod's status has not heard of yet: its spec is that of the others of its name.
+    let namesake = pod.containers.iter().position(|known| known.name == container.name);
+    let mut instance = container.clone();
+    if let Some(place) = namesake {
+        let spec = &pod.containers[place];
+        instance.kind = spec.kind.or(instance.kind);
+        instance.image = spec.image.clone().or(instance.image);
+        instance.requests = spec.requests;
+        let lives = container.state != ContainerState::Terminated;
+        if spec.id.is_none() && (lives || container.id.is_none()) {
+            // The status has no id for it yet, the later source has.
+            pod.containers[place] = instance;
+            return;
+        }
+    }
+    if container.id.is_some() || namesake.is_none() {
+        pod.containers.push(instance);
+    }
+}
+
+fn id_of(container: &KnownContainer) -> &str {
+    container.id.as_ref().map_or("", ContainerId::as_str)
+}
+
+/// Adds to a container what a later source tells of the same instance.
+fn fill(known: &mut KnownContainer, later: &KnownContainer) {
+    known.runtime = known.runtime.or(later.runtime);
     known.kind = known.kind.or(later.kind);
     known.image = known.image.take().or_else(|| later.image.clone());
+    known.state_reason = known.state_reason.take().or_else(|| later.state_reason.clone());
     known.started_at = known.started_at.or(later.started_at);
-    known.cpu_request_cores = known.cpu_request_cores.or(later.cpu_request_cores);
-    known.memory_request_bytes = known.memory_request_bytes.or(later.memory_request_bytes);
-    if told_by.iter().any(|source| matches!(source, Source::Cri | Source::Docker)) {
-        known.state = later.state;
-    }
+    known.requests = known.requests.or(later.requests);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::identity::ContainerId;
-    use crate::model::identity::ContainerKind;
-    use crate::model::identity::ContainerState;
-
-    fn pod(name: &str, source: Source) -> KnownPod {
-        KnownPod {
-            runtime_uid: PodUid::new("aa-bb").unwrap(),
-            uid: None,
-            namespace: "default".into(),
-            name: name.into(),
-            static_pod: false,
-            host_network: None,
-            phase: None,
-            start_time: None,
-            owner: None,
-            labels: BTreeMap::new(),
-            sandboxes: vec![],
-            containers: vec![],
-            sources: vec![source],
-        }
-    }
-
-    fn container(kind: Option<ContainerKind>, state: ContainerState) -> KnownContainer {
-        KnownContainer {
-            id: ContainerId::new("ab12").unwrap(),
-            name: "app".into(),
-            kind,
-            image: None,
-            state,
-            restart_count: 0,
-            started_at: None,
-            cpu_request_cores: None,
-            memory_request_bytes: None,
-        }
-    }
-
-    fn told(pods: impl IntoIterator<Item = KnownPod>) -> Told {
-        let mut told = Told::new();
-        for pod in pods {
-            told.pods(pod.sources[0], vec![pod]);
-        }
-        told
-    }
-
-    fn only(told: &Told) -> (KnownPod, Vec<Disagreement>) {
-        let (known, disagreements) = told.merge();
-        assert_eq!(known.pods.len(), 1);
-        let pod = known.pods.into_values().next().unwrap();
-        (pod.as_ref().clone(), disagreements.into_iter().map(|(_, about)| about).collect())
-    }
-
-    #[test]
-    fn two_sources_make_one_pod_and_the_first_is_believed() {
-        let kube = KnownPod { phase: Some("Running".into()), ..pod("web", Source::Kube) };
-        let cri = KnownPod { phase: Some("?".into()), host_network: Some(true), ..pod("web", Source::Cri) };
-        let (pod, disagreements) = only(&told([cri, kube]));
-        assert_eq!(pod.sources, [Source::Kube, Source::Cri]);
-        assert_eq!((pod.phase.as_deref(), pod.host_network), (Some("Running"), Some(true)));
-        assert_eq!(disagreements, []);
-    }
-
-    #[test]
-    fn the_spec_tells_what_a_container_is_and_the_runtime_what_it_does() {
-        let init = container(Some(ContainerKind::Init), ContainerState::Running);
-        let ended = KnownContainer {
-            image: Some("busybox:1".into()),
-            ..container(Some(ContainerKind::App), ContainerState::Terminated)
-        };
-        let kube = KnownPod { containers: vec![init], ..pod("web", Source::Kube) };
-        let cri = KnownPod { containers: vec![ended], ..pod("web", Source::Cri) };
-        let (pod, disagreements) = only(&told([kube, cri]));
-        let [container] = pod.containers.as_slice() else { panic!("one container") };
-        assert_eq!(
-            (container.kind, container.state),
-            (Some(ContainerKind::Init), ContainerState::Terminated)
-        );
-        assert_eq!(container.image.as_deref(), Some("busybox:1"));
-        assert_eq!(disagreements, []);
-    }
-
-    #[test]
-    fn sources_that_name_a_pod_differently_disagree() {
-        let (pod, disagreements) = only(&told([pod("other", Source::Cri), pod("web", Source::Kube)]));
-        assert_eq!(pod.name.as_ref(), "web");
-        assert_eq!(disagreements, [Disagreement::Name]);
-    }
-
-    #[test]
-    fn sources_that_differ_about_the_network_leave_it_open() {
-        let kube = KnownPod { host_network: Some(false), ..pod("web", Source::Kube) };
-        let cri = KnownPod { host_network: Some(true), ..pod("web", Source::Cri) };
-        let (pod, disagreements) = only(&told([kube, cri]));
-        assert_eq!(pod.host_network, None);
-        assert_eq!(disagreements, [Disagreement::Network]);
-    }
-
-    #[test]
-    fn what_a_lost_source_told_stands_until_it_answers_again() {
-        let mut told = told([pod("web", Source::Cri)]);
-        told.lost(Source::Cri);
-        let (known, _) = told.merge();
-        assert_eq!((known.pods.len(), known.complete, known.current), (1, vec![Source::Cri], vec![]));
-        told.pods(Source::Cri, vec![]);
-        let (known, _) = told.merge();
-        assert_eq!((known.pods.len(), known.current), (0, vec![Source::Cri]));
-    }
-
-    #[test]
-    fn a_source_that_never_answered_is_neither_complete_nor_current() {
-        let mut told = Told::new();
-        told.lost(Source::Cri);
-        assert_eq!(told.merge(), (KnownPods::default(), BTreeSet::new()));
-    }
-}
+#[path = "merge_tests.rs"]
+mod tests;

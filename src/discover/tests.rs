@@ -25,8 +25,9 @@ impl Stage {
         let health = Arc::new(Health::default());
         let (sender, known) = watch::channel(Arc::default());
         let (nudge, unknown) = mpsc::channel(1);
-        let cri = Cri::new(socket, health.clone());
-        let task = tokio::spawn(run(Some(cri), sender, unknown, health.clone(), std::future::pending()));
+        let sources = Sources { cri: Some(Runtime::At(socket)), ..Sources::default() };
+        let now: Now = ClockPair::default;
+        let task = tokio::spawn(run(sources, sender, unknown, health.clone(), now, std::future::pending()));
         Self { known, nudge, health, task }
     }
 
@@ -128,7 +129,7 @@ async fn nothing_is_published_while_nothing_changes() {
 async fn it_ends_when_it_is_told_to() {
     let (sender, _known) = watch::channel(Arc::default());
     let (_nudge, unknown) = mpsc::channel(1);
-    let cri = Cri::new(FakeRuntime::path("stop"), Arc::default());
-    let ended = run(Some(cri), sender, unknown, Arc::default(), async {});
+    let sources = Sources { cri: Some(Runtime::At(FakeRuntime::path("stop"))), ..Sources::default() };
+    let ended = run(sources, sender, unknown, Arc::default(), ClockPair::default, async {});
     timeout(PATIENCE, ended).await.expect("at once");
 }

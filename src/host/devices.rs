@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::model::counters::DeviceNumber;
 use crate::model::snapshot::DeviceNames;
 
 use super::HostRoot;
+use super::error::is_gone;
+use super::syscall;
 use super::text;
 
 /// The block devices of the node as they were when last looked at.
@@ -51,19 +53,28 @@ impl Devices {
     pub fn refresh(&mut self, root: &HostRoot) {
         let mut known = BTreeMap::new();
         let mut names = BTreeMap::new();
-        for entry in fs::read_dir(root.sys.join("dev/block")).into_iter().flatten().flatten() {
+        let block = root.sys.join("dev/block");
+        let listed = syscall::read_directory(&block);
+        let Ok(entries) = listed.and_then(Iterator::collect::<io::Result<Vec<_>>>) else {
+            return; // What was known stands: devices do not change because nobody can look.
+        };
+        for entry in entries {
             let Some(number) = entry.file_name().to_str().and_then(|name| parse_number(name.as_bytes()))
             else {
                 continue;
             };
             let directory = entry.path();
-            let name = device_name(&directory);
+            let name = device_name(&directory).or_else(|| Some(self.names.0.get(&number)?.to_string()));
             let memory =
                 name.as_deref().is_some_and(|name| name.starts_with("ram") || name.starts_with("zram"));
-            let stacked =
-                fs::read_dir(directory.join("slaves")).is_ok_and(|mut slaves| slaves.next().is_some());
-            let partition = directory.join("partition").exists();
-            known.insert(number, Kind { stacked, disk: !stacked && !partition && !memory });
+            let kind = match (is_stacked(&directory), syscall::is_there(directory.join("partition"))) {
+                (Ok(stacked), Ok(partition)) => {
+                    Some(Kind { stacked, disk: !stacked && !partition && !memory })
+                }
+                // Nobody can tell now: it stays what it was, or unknown.
+                _ => self.known.get(&number).copied(),
+            };
+            known.extend(kind.map(|kind| (number, kind)));
             if let Some(name) = name {
                 names.insert(number, Arc::from(name));
             }
@@ -114,9 +125,18 @@ pub fn parse_number(number: &[u8]) -> Option<DeviceNumber> {
     Some(DeviceNumber { major: text::parse_u32(major)?, minor: text::parse_u32(minor)? })
 }
 
+/// Whether the device rests on others; an error where that cannot be told.
+fn is_stacked(device: &Path) -> io::Result<bool> {
+    match syscall::read_directory(&device.join("slaves")) {
+        Ok(mut slaves) => slaves.next().transpose().map(|slave| slave.is_some()),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The last part of what the entry links to; `!` stands for the `/` in names such as `cciss/c0d0`.
 fn device_name(entry: &Path) -> Option<String> {
-    let target = fs::read_link(entry).ok()?;
+    let target = syscall::read_link(entry).ok()?;
     Some(target.file_name()?.to_str()?.replace('!', "/"))
 }
 

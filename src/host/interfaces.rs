@@ -16,10 +16,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::{read, text};
+use super::{read, syscall, text};
 use crate::model::counters::InterfaceName;
 use crate::model::target::PinnedProcess;
 
@@ -30,15 +29,36 @@ pub(super) struct Facts {
     pub(super) vlans: Vec<InterfaceName>,
     /// `net/vlan` exists and cannot be listed.
     pub(super) vlans_unknown: bool,
+    /// They were listed once.
+    vlans_known: bool,
+    /// Times in a row that they were not.
+    vlans_refused: u32,
+    /// Where they are listed.
+    listing: Vec<InterfaceName>,
     routes: DefaultRoutes,
 }
 
 impl Facts {
     /// Reads everything anew; `buffer` is scratch.
     pub(super) fn refresh(&mut self, process: &PinnedProcess, buffer: &mut Vec<u8>) {
-        self.vlans.clear();
-        self.vlans_unknown = list_vlans(process, &mut self.vlans).is_err();
-        self.routes.read(process, buffer);
+        self.listing.clear();
+        match list_vlans(process, &mut self.listing) {
+            Ok(()) => {
+                std::mem::swap(&mut self.vlans, &mut self.listing);
+                (self.vlans_unknown, self.vlans_known, self.vlans_refused) = (false, true, 0);
+            }
+            // Those that were known stay so.
+            Err(_) => {
+                self.vlans_unknown = true;
+                self.vlans_refused = self.vlans_refused.saturating_add(1);
+            }
+        }
+        let _ = self.routes.read(process, buffer);
+    }
+
+    /// Vlans could not be listed, which may have been chance: it takes two failures to do without.
+    pub(super) fn is_doubtful(&self) -> bool {
+        !self.vlans_known && self.vlans_refused == 1
     }
 
     /// As [`primary_interface`], provided there is an interface of this name.
@@ -51,13 +71,29 @@ impl Facts {
 /// container runtimes call the pod's first interface.
 pub fn primary_interface(process: &PinnedProcess) -> Option<InterfaceName> {
     let mut routes = DefaultRoutes::default();
-    routes.read(process, &mut Vec::new());
+    let _ = routes.read(process, &mut Vec::new());
     let first =
         || InterfaceName::new(FIRST_INTERFACE).filter(|name| interface_index(process, *name).is_some());
     routes.best().or_else(first)
 }
 
 const FIRST_INTERFACE: &[u8] = b"eth0";
+
+/// Whether `known` may still be the [`primary_interface`], by the fewest calls that can tell: IPv6 is
+/// looked at only where IPv4 has no default route. What cannot be read changes nothing.
+pub fn is_still_primary(process: &PinnedProcess, known: Option<InterfaceName>, buffer: &mut Vec<u8>) -> bool {
+    let mut routes = DefaultRoutes::default();
+    if routes.read_ipv4(process, buffer).is_err() {
+        return true;
+    }
+    if routes.routes.is_empty() && routes.read_ipv6(process, buffer).is_err() {
+        return true;
+    }
+    match routes.best() {
+        Some(best) => known == Some(best),
+        None => known.is_none_or(|known| known.as_bytes() == FIRST_INTERFACE),
+    }
+}
 
 /// Every interface with a default route in the main table.
 #[derive(Debug, Default)]
@@ -67,15 +103,34 @@ pub(super) struct DefaultRoutes {
 }
 
 impl DefaultRoutes {
-    pub(super) fn read(&mut self, process: &PinnedProcess, buffer: &mut Vec<u8>) {
+    /// Reads what can be read; the error is that of what cannot. Without IPv6 there is no file of it.
+    pub(super) fn read(&mut self, process: &PinnedProcess, buffer: &mut Vec<u8>) -> Result<(), Errno> {
         self.routes.clear();
-        if read::read_at(&process.dir, c"net/route", buffer).is_ok() {
-            let routes = text::lines(buffer).filter_map(parse_route);
-            self.routes.extend(routes.map(|(metric, name)| (false, metric, name)));
+        let of_ipv4 = self.read_ipv4(process, buffer);
+        self.read_ipv6(process, buffer)?;
+        of_ipv4
+    }
+
+    fn read_ipv4(&mut self, process: &PinnedProcess, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+        read::read_at(&process.dir, c"net/route", buffer)?;
+        // It has a head line at least, and ends with a line: else this is not all of it.
+        if !buffer.ends_with(b"\n") {
+            return Err(Errno::IO);
         }
-        if read::read_at(&process.dir, c"net/ipv6_route", buffer).is_ok() {
-            let routes = text::lines(buffer).filter_map(parse_ipv6_route);
-            self.routes.extend(routes.map(|(metric, name)| (true, metric, name)));
+        let routes = text::lines(buffer).filter_map(parse_route);
+        self.routes.extend(routes.map(|(metric, name)| (false, metric, name)));
+        Ok(())
+    }
+
+    fn read_ipv6(&mut self, process: &PinnedProcess, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+        match read::read_at(&process.dir, c"net/ipv6_route", buffer) {
+            Ok(()) => {
+                let routes = text::lines(buffer).filter_map(parse_ipv6_route);
+                self.routes.extend(routes.map(|(metric, name)| (true, metric, name)));
+                Ok(())
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -152,18 +207,14 @@ fn for_each_name(
     directory: &std::ffi::CStr,
     mut each: impl FnMut(&[u8]),
 ) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(process.dir.as_fd(), directory, flags, Mode::empty())?;
-    let mut entries = [MaybeUninit::uninit(); 2048];
-    let mut listing = RawDir::new(directory, &mut entries);
-    while let Some(entry) = listing.next() {
-        let entry = entry?;
+    let directory = syscall::open_at(process.dir.as_fd(), directory, syscall::LIST)?;
+    let mut room = [MaybeUninit::uninit(); 2048];
+    syscall::each_entry(directory, &mut room, |entry| {
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
             each(name);
         }
-    }
-    Ok(())
+    })
 }
 
 /// The index of an interface inside the pod: unique in its netns, not on the node.
@@ -216,6 +267,14 @@ fn parse_igmp(line: &[u8]) -> Option<(u32, InterfaceName)> {
     let (name, _) = text::rsplit_once(rest, b':')?;
     let end = name.iter().rposition(|&byte| byte != b' ')?;
     Some((text::parse_u32(index)?, InterfaceName::new(&name[..=end])?))
+}
+
+/// For fuzzers: takes any text for each of the files.
+pub(super) fn read_any(text: &[u8]) {
+    for line in text::lines(text) {
+        let _ = (parse_route(line), parse_ipv6_route(line), parse_snmp6_index(line));
+        let _ = (parse_if_inet6(line), parse_igmp(line));
+    }
 }
 
 #[cfg(test)]

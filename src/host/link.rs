@@ -14,13 +14,12 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::interfaces::interface_named_by;
 use super::netlink::{LinkMessage, Netns, RouteSocket};
 use super::process::{init_netns, is_in_its_netns, own_netns};
-use super::{HostError, HostRoot};
+use super::{HostError, HostRoot, syscall};
 use crate::model::counters::InterfaceName;
 use crate::model::target::{HostInterface, PinnedProcess};
 
@@ -53,7 +52,7 @@ impl Links {
         if own_netns(root)? != init_netns(root).ok()? {
             return None;
         }
-        let own_pid = std::fs::read_link(root.proc.join("self")).ok();
+        let own_pid = syscall::read_link(root.proc.join("self")).ok();
         let same_pids = own_pid.is_some_and(|pid| pid.as_os_str() == &*std::process::id().to_string());
         let socket = RouteSocket::open()
             .inspect_err(|errno| tracing::warn!(%errno, "host links cannot be asked for"))
@@ -88,8 +87,15 @@ impl Links {
     /// index, the only one that leads there. On any doubt `None`.
     pub fn host_end(&mut self, process: &PinnedProcess, pod_ifindex: Option<u32>) -> Option<HostInterface> {
         let netns = self.netns_id(process)?;
-        let Pair { index, name, peer, .. } = only_match(&self.pairs, netns, pod_ifindex)?.clone();
-        Some(HostInterface { index, name, pod_interface: interface_named_by(process, peer) })
+        let Pair { index, name, peer, peer_netns } = only_match(&self.pairs, netns, pod_ifindex)?.clone();
+        let pod_interface = interface_named_by(process, peer);
+        Some(HostInterface { index, name, pod_interface, peer: (peer, peer_netns) })
+    }
+
+    /// Whether this end was among the links when they were last asked for, and led to where it did.
+    pub fn stands(&self, end: &HostInterface) -> bool {
+        let is_it = |pair: &Pair| pair.index == end.index && pair.name == end.name;
+        self.pairs.iter().any(|pair| is_it(pair) && (pair.peer, pair.peer_netns) == end.peer)
     }
 
     /// Asked by pid where the numbers are ours, else by the netns's file, which is closed at once.
@@ -98,8 +104,7 @@ impl Links {
         let id = if self.same_pids {
             self.socket.netns_id(&Netns::Process(process.pid)).ok()?
         } else {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(process.dir.as_fd(), c"ns/net", flags, Mode::empty()).ok()?;
+            let file = syscall::open_at(process.dir.as_fd(), c"ns/net", syscall::READ).ok()?;
             self.socket.netns_id(&Netns::File(&file)).ok()?
         };
         id.filter(|_| is_in_its_netns(process) == Ok(true))

@@ -7,23 +7,34 @@ pub mod cgroup;
 pub mod clock;
 pub mod devices;
 pub mod error;
+pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod interfaces;
 pub mod limits;
 pub mod link;
 pub mod net_dev;
+pub mod net_ip;
 mod netlink;
 pub mod node;
 mod node_files;
 mod node_network;
 mod proc_scan;
 pub mod process;
+pub mod processors;
 pub mod read;
+mod syscall;
 pub mod text;
+mod units_check;
 mod veth;
 pub mod watch;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fault;
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+pub(crate) mod fixture_pods;
 
 use std::path::PathBuf;
 

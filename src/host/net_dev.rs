@@ -18,7 +18,7 @@
 //! on others, beside a second interface, make the total `overlapping`: nobody can tell.
 
 use super::interfaces::Facts;
-use super::{clock, read, text};
+use super::{clock, read, syscall, text};
 use crate::model::counters::{InterfaceName, InterfaceRow, NetworkCounters};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{NetworkTotals, Reading, Stamped};
@@ -27,7 +27,7 @@ use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
 use rustix::io::Errno;
 
-pub use super::interfaces::{interface_index, interface_named_by, primary_interface};
+pub use super::interfaces::{interface_index, interface_named_by, is_still_primary, primary_interface};
 
 /// At most so many interfaces are listed; totals cover all.
 pub const MAX_ROWS: usize = 64;
@@ -40,6 +40,10 @@ pub struct NetDevReader {
     facts: Facts,
     /// Vlans are all there is, so they count.
     only_vlans: bool,
+    /// The interface with the default route, if it is there.
+    primary: Option<InterfaceName>,
+    /// See [`Self::take_news`].
+    news: bool,
     /// A line that cannot be read was reported.
     complained: bool,
 }
@@ -48,6 +52,16 @@ impl NetDevReader {
     /// Knows nothing of the pod yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The interface that carries the pod's default route, as of the last reading.
+    pub fn primary(&self) -> Option<InterfaceName> {
+        self.primary
+    }
+
+    /// Whether there came to be other interfaces, or another primary, since this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Reads the pod's counters and appends a row for each interface. `slow` reads anew what changes
@@ -65,6 +79,7 @@ impl NetDevReader {
         id: TargetId,
     ) -> Reading<NetworkTotals> {
         health.begin_read(id.0, read::NET_DEV);
+        let first = self.names.is_none();
         if slow {
             self.facts.refresh(process, buffer);
         }
@@ -72,25 +87,39 @@ impl NetDevReader {
         let names = sum_of_names(buffer);
         if self.names != Some(names) {
             self.facts.refresh(process, buffer);
+            if self.facts.is_doubtful() {
+                health.count(Room::Host, Trouble::Io);
+                return Err(Unavailable::NotYet);
+            }
             at = read_net_dev(process, buffer).map_err(|errno| unavailable(errno, health))?;
-            self.names = Some(sum_of_names(buffer));
+            self.news |= self.names.replace(sum_of_names(buffer)).is_some();
             self.only_vlans = false;
         }
         let start = rows.len();
         let mut survey = self.survey(buffer, rows);
+        self.report(&survey, process, health);
+        if survey.malformed > 0 {
+            // Without that line the total would be too small. Perhaps it was misread; what cannot be
+            // read twice is no line of an interface we know.
+            at = read_net_dev(process, buffer).map_err(|errno| unavailable(errno, health))?;
+            rows.truncate(start);
+            survey = self.survey(buffer, rows);
+        }
         if survey.counted == 0 && survey.vlans > 0 {
             self.only_vlans = true;
             rows.truncate(start);
             survey = self.survey(buffer, rows);
         }
-        self.report(&survey, process, health);
         if survey.interfaces == 0 {
             return Err(Unavailable::NotYet); // Every netns has `lo`: this is not the file we know.
         }
+        let before = std::mem::replace(&mut self.primary, survey.primary);
+        self.news |= !first && before != survey.primary;
         let rows = index(start)..index(rows.len());
         let truncated = survey.interfaces > rows.len();
         let overlapping = survey.overlapping(self.facts.vlans_unknown);
-        Ok(Stamped { at, value: NetworkTotals { total: survey.total, rows, truncated, overlapping } })
+        let Survey { total, names: counted, .. } = survey;
+        Ok(Stamped { at, value: NetworkTotals { total, counted, rows, truncated, overlapping } })
     }
 
     /// Adds up one text and lists its interfaces.
@@ -105,6 +134,9 @@ impl NetDevReader {
             };
             let kind = self.kind_of(name);
             survey.add(kind, name, counters);
+            if primary == Some(name) {
+                survey.primary = primary;
+            }
             if rows.len() < limit {
                 let counted = kind == Kind::Counted;
                 rows.push(InterfaceRow { name, primary: primary == Some(name), counted, counters });
@@ -138,7 +170,7 @@ impl NetDevReader {
 /// How an interface takes part in the total.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// `lo` and the kernel's own tunnels.
+    /// `lo`, the kernel's own tunnels and wires into a virtual machine.
     Never,
     /// Its parent has counted it.
     Vlan,
@@ -149,6 +181,8 @@ enum Kind {
 #[derive(Default)]
 struct Survey {
     total: NetworkCounters,
+    /// Over the names of those counted.
+    names: u64,
     interfaces: usize,
     counted: usize,
     vlans: usize,
@@ -156,6 +190,7 @@ struct Survey {
     stacked: usize,
     dotted: usize,
     malformed: usize,
+    primary: Option<InterfaceName>,
 }
 
 impl Survey {
@@ -167,6 +202,7 @@ impl Survey {
             Kind::Counted => {
                 self.counted += 1;
                 self.total = self.total.plus(counters);
+                self.names = add_name(self.names, name);
                 self.stacked += usize::from(looks_stacked(name));
                 self.dotted += usize::from(name.as_bytes().contains(&b'.'));
             }
@@ -183,9 +219,14 @@ impl Survey {
 const TUNNELS: [&[u8]; 9] =
     [b"tunl0", b"gre0", b"gretap0", b"erspan0", b"ip_vti0", b"ip6_vti0", b"ip6tnl0", b"sit0", b"ip6gre0"];
 
-/// `lo` and the kernel's own tunnels, by their exact names.
+/// What Kata Containers calls its ends of a virtual machine's wires, `tap0_kata`: all that passes there
+/// passes the pod's own interface too.
+const KATA_SUFFIX: &[u8] = b"_kata";
+
+/// `lo` and the kernel's own tunnels, by their exact names, and the wires into a virtual machine.
 pub(super) fn never_counts(name: InterfaceName) -> bool {
-    name.as_bytes() == b"lo" || TUNNELS.contains(&name.as_bytes())
+    let name = name.as_bytes();
+    name == b"lo" || TUNNELS.contains(&name) || name.ends_with(KATA_SUFFIX)
 }
 
 /// Beginnings of names that programs and people give to devices resting on others.
@@ -203,10 +244,10 @@ pub(super) fn looks_stacked(name: InterfaceName) -> bool {
 /// Reads the text and says when. Refuses it if the process is in another netns than it was.
 pub(super) fn read_net_dev(process: &PinnedProcess, buffer: &mut Vec<u8>) -> Result<Monotonic, Errno> {
     let file = read::open_at(&process.dir, c"net/dev")?;
-    if rustix::fs::fstat(&file)?.st_ino != process.netns {
+    if syscall::stat_open(&file)?.st_ino != process.netns {
         return Err(Errno::SRCH);
     }
-    let page = |buffer: &mut Vec<u8>, _| rustix::io::read(&file, rustix::buffer::spare_capacity(buffer));
+    let page = |buffer: &mut Vec<u8>, _| syscall::read(&file, buffer);
     read::read_until(buffer, read::PAGE - LONGEST_LINE, page)?;
     Ok(clock::monotonic())
 }
@@ -268,7 +309,14 @@ pub(super) fn parse_line(line: &[u8]) -> Option<(InterfaceName, NetworkCounters)
         tx_dropped,
     };
     let name = InterfaceName::new(name.trim_ascii_start())?;
-    (count == figure.len()).then_some((name, counters))
+    // The kernel allows no white space in a name: this is a row that broke off, and the next one.
+    let broken = name.as_bytes().iter().any(u8::is_ascii_whitespace);
+    (count == figure.len() && !broken).then_some((name, counters))
+}
+
+/// Adds a name to a number that stands for all names so far, in their order.
+pub(super) fn add_name(so_far: u64, name: InterfaceName) -> u64 {
+    read::fingerprint(read::fingerprint(so_far, name.as_bytes()), b":")
 }
 
 /// One number for all the names, in their order. Only ever compared with the one before.

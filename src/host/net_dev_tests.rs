@@ -140,7 +140,7 @@ fn a_vlan_whose_parent_is_elsewhere_counts() {
 
 #[test]
 fn stacked_looking_names_beside_others_overlap() {
-    for stacked in ["bond0", "br0", "br-1f", "vxlan.calico", "tap0_kata", "docker0", "wg0"] {
+    for stacked in ["bond0", "br0", "br-1f", "vxlan.calico", "docker0", "wg0"] {
         let (totals, _) = once(&Fixture::new("stacked", &[LO, ETH0, &line(stacked, 7)]));
         assert!(totals.overlapping, "{stacked}");
     }
@@ -178,6 +178,28 @@ fn more_than_64_interfaces_are_counted_but_not_listed() {
     let (totals, rows) = once(&Fixture::new("many", &[LO, &many]));
     assert_eq!(totals.total.tx_packets, 1500);
     assert_eq!((rows.len(), totals.rows, totals.truncated), (64, 0..64, true));
+}
+
+#[test]
+fn an_interface_that_comes_or_goes_shows_though_it_is_not_listed() {
+    let many: String = (0..500).map(|i| line(&format!("net{i}"), 3)).collect();
+    let late = line("late", 1_000_000);
+    let pod = Fixture::new("beyond", &[LO, &many]);
+    let mut reader = NetDevReader::new();
+    let mut read = |interfaces: &[&str]| {
+        pod.set(interfaces);
+        let (totals, rows, _) = read(&mut reader, &pod, false);
+        assert_eq!(rows.len(), MAX_ROWS);
+        totals.unwrap()
+    };
+    let before = read(&[LO, &many]);
+    assert_eq!(before.counted, read(&[LO, &many.replace(" 3", " 4")]).counted, "only names matter");
+    let with_past = read(&[LO, &many, &late]);
+    assert_ne!(before.counted, with_past.counted);
+    assert_eq!(with_past.total.rx_bytes, before.total.rx_bytes + 1_000_000);
+    // One that is no part of the total may come and go: on a node each pod's veth does.
+    assert_eq!(with_past.counted, read(&[LO, &many, &late, &line("gre0", 7)]).counted);
+    assert_eq!(before.counted, read(&[LO, &many]).counted);
 }
 
 #[test]
@@ -239,4 +261,19 @@ proptest! {
         let [a, b, c, d, _, _, _, _, e, f, g, h, ..] = figures;
         prop_assert_eq!(counters.to_array(), [a, b, c, d, e, f, g, h]);
     }
+}
+
+#[test]
+fn the_wires_into_a_virtual_machine_are_listed_and_not_counted() {
+    let pod = Fixture::new("kata", &[LO, ETH0, &line("tap0_kata", 7), &line("br0_kata", 9)]);
+    let mut rows = Vec::new();
+    let totals = NetDevReader::new()
+        .read(&pod.process, &mut Vec::new(), &mut rows, true, &Health::default(), TargetId(1))
+        .unwrap()
+        .value;
+    assert_eq!(totals.total.rx_bytes, 114_141_779);
+    assert!(!totals.overlapping, "nothing that counts lies on anything else");
+    let counted: Vec<_> = rows.iter().map(|row| (row.name, row.counted)).collect();
+    let expected = [("lo", false), ("eth0", true), ("tap0_kata", false), ("br0_kata", false)];
+    assert_eq!(counted, expected.map(|(it, counted)| (name(it), counted)));
 }

@@ -155,7 +155,9 @@ impl RouteSocket {
 /// The result with which the kernel ends an answer: 0, or an error number below 0.
 fn end_of(body: &[u8]) -> Result<(), Errno> {
     match body.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
-        Some(code) if code < 0 => Err(Errno::from_raw_os_error(-code)),
+        // The kernel knows no error beyond 4095.
+        Some(code @ -4095..0) => Err(Errno::from_raw_os_error(-code)),
+        Some(code) if code < 0 => Err(Errno::IO),
         _ => Ok(()),
     }
 }
@@ -239,6 +241,13 @@ fn parse_netns_id(body: &[u8]) -> Option<i32> {
 /// Up to the closing NUL.
 fn text_of(value: &[u8]) -> Vec<u8> {
     value.split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
+}
+
+/// For fuzzers: takes any datagram apart as every answer is.
+pub(super) fn read_any(datagram: &[u8]) {
+    for message in messages(datagram) {
+        let _ = (parse_link(message.body), parse_netns_id(message.body), end_of(message.body));
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

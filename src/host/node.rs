@@ -15,13 +15,13 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::node_files::{DiskLine, parse_disk_line, parse_meminfo, parse_stat};
+use super::node_files::{DiskLine, parse_boot_time, parse_disk_line, parse_meminfo, parse_stat};
 use super::node_network::NodeNetwork;
-use super::{HostError, HostRoot, clock, read, text};
+use super::{HostError, HostRoot, clock, read, syscall, text};
 use crate::model::counters::{DeviceNumber, DeviceRow, InterfaceRow, IoCounters};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{IoReading, NodeReading, Reading, Stamped};
-use crate::model::time::Monotonic;
+use crate::model::time::{Monotonic, WallTime};
 use crate::model::unavailable::Unavailable;
 
 /// Reads the node again and again.
@@ -35,6 +35,8 @@ pub struct NodeReader {
     diskstats: KeptFile,
     disks: Disks,
     network: NodeNetwork,
+    /// As it was first read: the kernel counts back from the present, so it moves when the clock is set.
+    booted_at: Option<WallTime>,
 }
 
 impl NodeReader {
@@ -49,6 +51,7 @@ impl NodeReader {
             diskstats: kept("diskstats"),
             disks: Disks::default(),
             network: NodeNetwork::default(),
+            booted_at: None,
         }
     }
 
@@ -64,12 +67,13 @@ impl NodeReader {
         let hertz = self.hertz;
         health.begin_read(0, read::NODE_STAT);
         let cpu = self.stat.read_as(buffer, health, |stat| parse_stat(stat, hertz));
+        self.booted_at = self.booted_at.or_else(|| parse_boot_time(buffer));
         health.begin_read(0, read::NODE_MEMINFO);
         let memory = self.meminfo.read_as(buffer, health, parse_meminfo);
         health.begin_read(0, read::NODE_DISKSTATS);
         let io = self.read_disks(buffer, devices, stacked, health);
         let network = self.network.read(&self.root, buffer, interfaces, health);
-        NodeReading { cpu, memory, io, network }
+        NodeReading { cpu, memory, io, network, booted_at: self.booted_at }
     }
 
     /// Descriptors held.
@@ -84,7 +88,12 @@ impl NodeReader {
         stacked: &dyn Fn(DeviceNumber) -> bool,
         health: &Health,
     ) -> Reading<IoReading> {
-        let at = self.diskstats.read(buffer).map_err(|errno| unavailable(errno, health))?;
+        let mut at = self.diskstats.read(buffer).map_err(|errno| unavailable(errno, health))?;
+        if text::lines(buffer).any(|line| parse_disk_line(line).is_none()) {
+            // Without that line the total would be too small. Perhaps it was misread.
+            health.count(Room::Host, Trouble::Malformed);
+            at = self.diskstats.read(buffer).map_err(|errno| unavailable(errno, health))?;
+        }
         let sum = sum_of_disks(buffer);
         if self.disks.sum != Some(sum) {
             self.disks.find_partitions(buffer, &self.root).map_err(|errno| unavailable(errno, health))?;
@@ -93,10 +102,7 @@ impl NodeReader {
         let start = row_number(devices);
         let mut total = IoCounters::default();
         for line in text::lines(buffer) {
-            let Some(disk) = parse_disk_line(line) else {
-                health.count(Room::Host, Trouble::Malformed);
-                continue;
-            };
+            let Some(disk) = parse_disk_line(line) else { continue };
             let borrowed = rests_on_files_or_memory(disk.name);
             if self.disks.is_partition(disk.device) || (borrowed && disk.counters == IoCounters::default()) {
                 continue;
@@ -124,13 +130,14 @@ impl Disks {
     fn find_partitions(&mut self, diskstats: &[u8], root: &HostRoot) -> Result<(), Errno> {
         let block = root.sys.join("dev/block");
         // Without it nobody knows what is a partition, and each of them would count twice.
-        rustix::fs::stat(&block)?;
+        syscall::stat(&block)?;
         self.partitions.clear();
-        let devices = text::lines(diskstats).filter_map(parse_disk_line).map(|disk| disk.device);
-        self.partitions.extend(devices.filter(|device| {
+        for DiskLine { device, .. } in text::lines(diskstats).filter_map(parse_disk_line) {
             let DeviceNumber { major, minor } = device;
-            block.join(format!("{major}:{minor}/partition")).exists()
-        }));
+            if syscall::is_there(block.join(format!("{major}:{minor}/partition")))? {
+                self.partitions.push(device);
+            }
+        }
         self.partitions.sort_unstable();
         Ok(())
     }
@@ -176,18 +183,21 @@ impl KeptFile {
         Ok(clock::monotonic())
     }
 
+    /// A text that cannot be parsed is read again, once.
     fn read_as<T>(
         &mut self,
         buffer: &mut Vec<u8>,
         health: &Health,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
+        parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Reading<T> {
-        let at = self.read(buffer).map_err(|errno| unavailable(errno, health))?;
-        let Some(value) = parse(buffer) else {
-            health.count(Room::Host, Trouble::Malformed);
-            return Err(Unavailable::NotYet);
-        };
-        Ok(Stamped { at, value })
+        for _ in 0..2 {
+            let at = self.read(buffer).map_err(|errno| unavailable(errno, health))?;
+            match parse(buffer) {
+                Some(value) => return Ok(Stamped { at, value }),
+                None => health.count(Room::Host, Trouble::Malformed),
+            }
+        }
+        Err(Unavailable::NotYet)
     }
 }
 
@@ -215,6 +225,14 @@ pub fn host_name(root: &HostRoot) -> String {
 /// If it cannot be read.
 pub fn boot_id(root: &HostRoot) -> Result<String, HostError> {
     read_line(root, "sys/kernel/random/boot_id")
+}
+
+/// Which kernel runs: `/proc/sys/kernel/osrelease`.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn kernel_release(root: &HostRoot) -> Result<String, HostError> {
+    read_line(root, "sys/kernel/osrelease")
 }
 
 fn read_line(root: &HostRoot, file: &str) -> Result<String, HostError> {
@@ -356,7 +374,7 @@ mod tests {
         assert_eq!(node.cpu.unwrap_err(), Unavailable::Permission);
         assert_eq!(node.memory.unwrap_err(), Unavailable::NotYet);
         assert!(node.io.is_ok());
-        assert_eq!(health.counted(Room::Host, Trouble::Malformed), 1);
+        assert_eq!(health.counted(Room::Host, Trouble::Malformed), 2, "read twice");
         tree.put("proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
         assert!(read(&mut reader, &|_| false).0.cpu.is_ok(), "opened when it came");
     }

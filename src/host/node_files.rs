@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::text;
 use crate::model::counters::{DeviceNumber, IoCounters};
 use crate::model::sweep::{NodeCpu, NodeMemory};
+use crate::model::time::WallTime;
 
 /// CPU time of the whole node. `hertz` is the unit of the file: `USER_HZ`, ticks a second.
 ///
@@ -24,18 +25,30 @@ pub(super) fn parse_stat(stat: &[u8], hertz: u64) -> Option<NodeCpu> {
         return None;
     }
     let mut next = || ticks.next().and_then(text::parse_u64);
-    let (user, nice, system, _idle, _iowait) = (next()?, next()?, next()?, next()?, next()?);
+    let (user, nice, system, idle, iowait) = (next()?, next()?, next()?, next()?, next()?);
     let (irq, softirq, steal) = (next()?, next()?, next()?);
     let user = user.checked_add(nice)?;
     let system = system.checked_add(irq)?.checked_add(softirq)?;
     let usage = user.checked_add(system)?.checked_add(steal)?;
+    let waiting = idle.checked_add(iowait)?;
+    let elapsed = user.checked_add(system)?.checked_add(waiting)?;
     let cores = lines.take_while(|line| line.starts_with(b"cpu")).count();
     Some(NodeCpu {
         usage: time_of(usage, hertz)?,
         user: time_of(user, hertz)?,
         system: time_of(system, hertz)?,
+        elapsed: time_of(elapsed, hertz)?,
         cores: u32::try_from(cores).ok()?,
     })
+}
+
+/// `btime 1795050123`: when the kernel started, in seconds since the epoch.
+pub(super) fn parse_boot_time(stat: &[u8]) -> Option<WallTime> {
+    let mut lines = text::lines(stat).filter_map(|line| text::split_once(line, b' '));
+    let (_, seconds) = lines.find(|(key, _)| *key == b"btime")?;
+    // Of a text that was cut off, the last number may be half of one.
+    lines.next()?;
+    Some(WallTime::from_unix_nanos(text::parse_u64(seconds)?.checked_mul(1_000_000_000)?))
 }
 
 fn time_of(ticks: u64, hertz: u64) -> Option<Duration> {
@@ -47,7 +60,7 @@ fn time_of(ticks: u64, hertz: u64) -> Option<Duration> {
 pub(super) fn parse_meminfo(meminfo: &[u8]) -> Option<NodeMemory> {
     let (mut total, mut available, mut free) = (None, None, None);
     let (mut cached, mut buffers, mut reclaimable) = (None, None, None);
-    let (mut swap_total, mut swap_free) = (None, None);
+    let (mut inactive_file, mut swap_total, mut swap_free) = (None, None, None);
     for line in text::lines(meminfo) {
         let Some((key, value)) = text::split_once(line, b':') else { continue };
         let slot = match key {
@@ -57,6 +70,7 @@ pub(super) fn parse_meminfo(meminfo: &[u8]) -> Option<NodeMemory> {
             b"Cached" => &mut cached,
             b"Buffers" => &mut buffers,
             b"SReclaimable" => &mut reclaimable,
+            b"Inactive(file)" => &mut inactive_file,
             b"SwapTotal" => &mut swap_total,
             b"SwapFree" => &mut swap_free,
             _ => continue,
@@ -69,6 +83,7 @@ pub(super) fn parse_meminfo(meminfo: &[u8]) -> Option<NodeMemory> {
         available_bytes: available?,
         free_bytes: free?,
         cached_bytes: cached?.checked_add(buffers?)?.checked_add(reclaimable?)?,
+        inactive_file_bytes: inactive_file,
         swap_used_bytes: swap_total_bytes.saturating_sub(swap_free.unwrap_or(0)),
         swap_total_bytes,
     })
@@ -118,7 +133,18 @@ mod tests {
     const STAT: &[u8] = b"cpu  90712 1520 31021 4711228 2210 7 892 311 400 50\n\
         cpu0 45356 760 15510 2355614 1105 0 446 155 0 0\n\
         cpu1 45356 760 15511 2355614 1105 0 446 156 0 0\n\
-        intr 114141779 0 0\nctxt 5\n";
+        intr 114141779 0 0\nctxt 5\nbtime 1795050123\nprocesses 7\n";
+
+    #[test]
+    fn the_start_of_the_kernel_is_read_whole_or_not_at_all() {
+        let booted_at = Some(WallTime::from_unix_nanos(1_795_050_123_000_000_000));
+        assert_eq!(parse_boot_time(STAT), booted_at);
+        for end in 0..STAT.len() {
+            let cut = parse_boot_time(&STAT[..end]);
+            assert!(cut.is_none() || cut == booted_at, "cut at {end}");
+        }
+        assert_eq!(parse_boot_time(b"btime x\nprocesses 7\n"), None);
+    }
 
     #[test]
     fn usage_is_everything_but_idle_and_iowait_with_guests_counted_once() {
@@ -127,6 +153,20 @@ mod tests {
         assert_eq!(cpu.user, Duration::from_millis((90_712 + 1520) * 10));
         assert_eq!(cpu.system, Duration::from_millis((31_021 + 7 + 892) * 10));
         assert_eq!(cpu.cores, 2);
+    }
+
+    #[test]
+    fn elapsed_is_the_first_seven_fields_as_docker_adds_them_up() {
+        let cpu = parse_stat(STAT, 100).unwrap();
+        let ticks: u64 = std::str::from_utf8(STAT)
+            .unwrap()
+            .split_whitespace()
+            .skip(1)
+            .take(7)
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(cpu.elapsed, Duration::from_millis(ticks * 10));
+        assert!(cpu.elapsed > cpu.usage);
     }
 
     #[test]
@@ -139,7 +179,7 @@ mod tests {
 
     const MEMINFO: &[u8] = b"MemTotal:       49368168 kB\nMemFree:        40000000 kB\n\
         MemAvailable:   48000000 kB\nBuffers:            1000 kB\nCached:          2000000 kB\n\
-        SwapCached:            5 kB\nSwapTotal:       1000000 kB\nSwapFree:         900000 kB\n\
+        SwapCached:            5 kB\nInactive:            700 kB\nInactive(file):      600 kB\nSwapTotal:       1000000 kB\nSwapFree:         900000 kB\n\
         SReclaimable:      30000 kB\nHugePages_Total:       0\n";
 
     #[test]
@@ -149,6 +189,8 @@ mod tests {
         assert_eq!(memory.available_bytes, 48_000_000 * 1024);
         assert_eq!(memory.free_bytes, 40_000_000 * 1024);
         assert_eq!(memory.cached_bytes, (2_000_000 + 1000 + 30_000) * 1024);
+        assert_eq!(memory.inactive_file_bytes, Some(600 * 1024));
+        assert_eq!(memory.working_set_bytes(), Some((49_368_168 - 40_000_000 - 600) * 1024));
         assert_eq!(memory.swap_used_bytes, 100_000 * 1024);
         assert_eq!(memory.swap_total_bytes, 1_000_000 * 1024);
     }

@@ -11,6 +11,7 @@
 //! 2. where no such thing is to be seen, the interfaces with a default route;
 //! 3. where there is no such route either, all but `lo` and the kernel's tunnels, as `overlapping`.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ use rustix::io::Errno;
 
 use super::interfaces::DefaultRoutes;
 use super::net_dev::{
-    MAX_ROWS, index, interface_lines, looks_stacked, never_counts, parse_line, read_net_dev, sum_of_names,
-    unavailable,
+    MAX_ROWS, add_name, index, interface_lines, looks_stacked, never_counts, parse_line, read_net_dev,
+    sum_of_names, unavailable,
 };
-use super::{HostRoot, clock, process, read};
+use super::{HostRoot, clock, process, read, syscall};
 use crate::model::counters::{InterfaceName, InterfaceRow, NetworkCounters};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{NetworkTotals, Reading, Stamped};
@@ -41,6 +42,8 @@ pub(super) struct NodeNetwork {
     names: Option<u64>,
     chosen_at: Monotonic,
     choice: Choice,
+    /// The last attempt to choose failed.
+    doubted: bool,
 }
 
 /// Which interfaces make the total.
@@ -64,17 +67,17 @@ impl NodeNetwork {
             Some(init) => init,
             None => process::pin(root, 1, |_| true).map_err(|refusal| reason(refusal, health))?,
         };
-        let at = self.read_text(root, &init, buffer).map_err(|errno| unavailable(errno, health))?;
+        let at = self.read_text(root, &init, buffer, health).map_err(|errno| unavailable(errno, health))?;
         self.init = Some(init);
         let start = rows.len();
-        let (total, interfaces) = self.survey(buffer, rows, health);
+        let (total, counted, interfaces) = self.survey(buffer, rows);
         if interfaces == 0 {
             return Err(Unavailable::NotYet);
         }
         let truncated = interfaces > rows.len() - start;
         let rows = index(start)..index(rows.len());
         let overlapping = self.choice.overlapping;
-        Ok(Stamped { at, value: NetworkTotals { total, rows, truncated, overlapping } })
+        Ok(Stamped { at, value: NetworkTotals { total, counted, rows, truncated, overlapping } })
     }
 
     fn read_text(
@@ -82,8 +85,9 @@ impl NodeNetwork {
         root: &HostRoot,
         init: &PinnedProcess,
         buffer: &mut Vec<u8>,
+        health: &Health,
     ) -> Result<Monotonic, Errno> {
-        let at = read_net_dev(init, buffer)?;
+        let at = read_sound(init, buffer, health)?;
         let names = sum_of_names(buffer);
         let cold = at.since(self.chosen_at).is_none_or(|age| age > COLD);
         if self.names == Some(names) && !cold {
@@ -92,38 +96,41 @@ impl NodeNetwork {
         let present: Vec<InterfaceName> =
             interface_lines(buffer).filter_map(parse_line).map(|(name, _)| name).collect();
         let mut routes = DefaultRoutes::default();
-        routes.read(init, buffer);
-        self.choice = choose(&present, &Sysfs { at: root.sys.join("class/net") }, &routes);
-        self.names = Some(names);
-        self.chosen_at = clock::monotonic();
-        read_net_dev(init, buffer)
+        let sysfs = Sysfs { at: root.sys.join("class/net"), failed: Cell::new(None) };
+        let readable = routes.read(init, buffer);
+        let choice = choose(&present, &sysfs, &routes);
+        match readable.err().or(sysfs.failed.get()) {
+            // The same interfaces: what was chosen is as good as before.
+            Some(_) if self.names == Some(names) => {}
+            // Of two failures in a row the second is believed: it is how this node is.
+            Some(errno) if !std::mem::replace(&mut self.doubted, true) => return Err(errno),
+            failure => {
+                self.choice = choice;
+                self.names = Some(names);
+                self.chosen_at = clock::monotonic();
+                self.doubted = failure.is_some();
+            }
+        }
+        read_sound(init, buffer, health)
     }
 
-    /// Adds up one text. Interfaces that count are listed first: there may be more than we list.
-    fn survey(
-        &self,
-        net_dev: &[u8],
-        rows: &mut Vec<InterfaceRow>,
-        health: &Health,
-    ) -> (NetworkCounters, usize) {
+    /// Adds up one text: the total, whose it is, and how many interfaces there are. Those that count are
+    /// listed first: there may be more than we list.
+    fn survey(&self, net_dev: &[u8], rows: &mut Vec<InterfaceRow>) -> (NetworkCounters, u64, usize) {
         let limit = rows.len() + MAX_ROWS;
         let Choice { counted, primary, .. } = &self.choice;
         let mut total = NetworkCounters::default();
-        let mut interfaces = 0;
+        let (mut names, mut interfaces) = (0, 0);
         for listing_counted in [true, false] {
             for line in interface_lines(net_dev) {
-                let Some((name, counters)) = parse_line(line) else {
-                    if listing_counted {
-                        health.count(Room::Host, Trouble::Malformed);
-                    }
-                    continue;
-                };
+                let Some((name, counters)) = parse_line(line) else { continue };
                 if counted.contains(&name) != listing_counted {
                     continue;
                 }
                 interfaces += 1;
                 if listing_counted {
                     total = total.plus(counters);
+                    names = add_name(names, name);
                 }
                 if rows.len() < limit {
                     let primary = *primary == Some(name);
@@ -131,14 +138,25 @@ impl NodeNetwork {
                 }
             }
         }
-        (total, interfaces)
+        (total, names, interfaces)
     }
+}
+
+/// Reads again, once, if a line cannot be read: without it the total would be too small.
+fn read_sound(init: &PinnedProcess, buffer: &mut Vec<u8>, health: &Health) -> Result<Monotonic, Errno> {
+    let at = read_net_dev(init, buffer)?;
+    if interface_lines(buffer).all(|line| parse_line(line).is_some()) {
+        return Ok(at);
+    }
+    health.count(Room::Host, Trouble::Malformed);
+    read_net_dev(init, buffer)
 }
 
 fn reason(refusal: process::Refusal, health: &Health) -> Unavailable {
     let (trouble, why) = match refusal {
         process::Refusal::Hidepid => (Trouble::Denied, Unavailable::Hidepid),
         process::Refusal::Denied => (Trouble::Denied, Unavailable::Permission),
+        process::Refusal::Failed(_) => (Trouble::Io, Unavailable::NotYet),
         _ => (Trouble::Gone, Unavailable::NoProcess),
     };
     health.count(Room::Host, trouble);
@@ -148,25 +166,30 @@ fn reason(refusal: process::Refusal, health: &Health) -> Unavailable {
 /// `/sys/class/net`, which may be that of another netns than the node's.
 struct Sysfs {
     at: PathBuf,
+    /// Something could not be told.
+    failed: Cell<Option<Errno>>,
 }
 
 impl Sysfs {
     fn knows(&self, name: InterfaceName) -> bool {
-        self.link(name).exists()
+        self.is_there(&self.link(name))
     }
 
     fn is_hardware(&self, name: InterfaceName) -> bool {
         let link = self.link(name);
-        has_device(&link) && !has_device(&link.join("master"))
+        self.is_there(&link.join("device")) && !self.is_there(&link.join("master/device"))
+    }
+
+    fn is_there(&self, path: &Path) -> bool {
+        syscall::is_there(path).unwrap_or_else(|errno| {
+            self.failed.set(Some(errno));
+            false
+        })
     }
 
     fn link(&self, name: InterfaceName) -> PathBuf {
         self.at.join(OsStr::from_bytes(name.as_bytes()))
     }
-}
-
-fn has_device(link: &Path) -> bool {
-    link.join("device").exists()
 }
 
 fn choose(present: &[InterfaceName], sysfs: &Sysfs, routes: &DefaultRoutes) -> Choice {
@@ -215,7 +238,7 @@ mod tests {
         }
 
         fn sysfs(&self) -> Sysfs {
-            Sysfs { at: self.0.join("sys/class/net") }
+            Sysfs { at: self.0.join("sys/class/net"), failed: Cell::new(None) }
         }
 
         fn init(&self, interfaces: &[&str], default_routes: &[&str]) -> HostRoot {

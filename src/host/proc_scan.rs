@@ -21,11 +21,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::process::cgroup_lines;
-use super::{HostError, HostRoot, clock, read, text};
+use super::process::CgroupLines;
+use super::{HostError, HostRoot, clock, read, syscall, text};
 use crate::model::time::Monotonic;
 
 /// Age at which a process is looked at for the second time.
@@ -57,14 +56,6 @@ impl ProcScan {
         Self::default()
     }
 
-    /// Brings the knowledge up to date, then [`Self::known`].
-    pub fn find(&mut self, root: &HostRoot, wanted: &dyn Fn(&str) -> bool) -> Vec<u32> {
-        if let Err(error) = self.update(root) {
-            tracing::debug!(path = %root.proc.display(), %error, "processes cannot be listed");
-        }
-        self.known(wanted)
-    }
-
     /// Lists all processes and reads the `cgroup` of those that are new or due for another look.
     ///
     /// # Errors
@@ -84,25 +75,22 @@ impl ProcScan {
     }
 
     fn update_at(&mut self, root: &HostRoot, now: Monotonic) -> Result<(), Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = rustix::fs::open(&root.proc, flags, Mode::empty())?;
+        let proc = syscall::open(&root.proc, syscall::LIST)?;
         self.round += 1;
         let mut entries = Vec::with_capacity(32 << 10);
         let mut cgroup = Vec::new();
-        let mut listing = RawDir::new(&proc, entries.spare_capacity_mut());
-        while let Some(entry) = listing.next() {
-            let entry = entry?;
-            let Some(pid) = text::parse_u32(entry.file_name().to_bytes()) else { continue };
+        syscall::each_entry(&proc, entries.spare_capacity_mut(), |entry| {
+            let Some(pid) = text::parse_u32(entry.file_name().to_bytes()) else { return };
             let inode = entry.ino();
             if !self.is_due(pid, inode, now) {
-                continue;
+                return;
             }
             match read::read_at(&proc, format!("{pid}/cgroup"), &mut cgroup) {
                 Ok(()) => self.remember(pid, inode, now, &cgroup),
                 Err(Errno::NOENT | Errno::SRCH) => {} // It ended between the listing and the look.
                 Err(_) => self.remember(pid, inode, now, b""),
             }
-        }
+        })?;
         let round = self.round;
         self.processes.retain(|_, seen| seen.round == round);
         self.texts.retain(|text| Arc::strong_count(text) > 1);
@@ -132,7 +120,7 @@ impl ProcScan {
 
     fn share(&mut self, cgroup: &[u8]) -> Arc<str> {
         let mut lines = String::with_capacity(cgroup.len());
-        for line in cgroup_lines(cgroup) {
+        for line in CgroupLines::of(cgroup) {
             lines.push_str(line);
             lines.push('\n');
         }
@@ -198,7 +186,8 @@ mod tests {
         proc.put(12, "4:memory:/kubepods/pod1/aaa\n0::/kubepods/pod1/aaa\n");
         proc.put(9, "0::/kubepods/pod1/bbb\n");
         let mut scan = ProcScan::new();
-        assert_eq!(scan.find(&proc.root, &ends_with("/aaa")), [7, 12]);
+        scan.update(&proc.root).unwrap();
+        assert_eq!(scan.known(&ends_with("/aaa")), [7, 12]);
         assert_eq!(scan.known(&ends_with("/bbb")), [9]);
         assert_eq!(scan.known(&ends_with("/ccc")), [0; 0]);
         assert_eq!(scan.texts.len(), 2);
@@ -270,7 +259,7 @@ mod tests {
         let root = HostRoot { proc: nowhere.clone(), cgroup: nowhere.clone(), sys: nowhere };
         let mut scan = ProcScan::new();
         assert!(scan.update(&root).unwrap_err().is_gone());
-        assert_eq!(scan.find(&root, &|_| true), [0; 0]);
+        assert_eq!(scan.known(&|_| true), [0; 0]);
     }
 
     #[test]
@@ -278,7 +267,9 @@ mod tests {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let line = own.lines().next().unwrap().to_owned();
         let root = HostRoot { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into(), sys: "/sys".into() };
-        let pids = ProcScan::new().find(&root, &|candidate| candidate == line);
+        let mut scan = ProcScan::new();
+        scan.update(&root).unwrap();
+        let pids = scan.known(&|candidate| candidate == line);
         assert!(pids.contains(&std::process::id()));
     }
 }

@@ -5,10 +5,10 @@
 
 use std::os::fd::AsFd;
 
-use rustix::buffer::spare_capacity;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::path::Arg;
+
+use super::syscall;
 
 /// A pod's `net/dev`.
 pub const NET_DEV: u8 = 200;
@@ -44,18 +44,18 @@ pub const PAGE: usize = 4096;
 
 /// Opens a file for reading, by path or relative to a directory that is held open.
 pub fn open_at(directory: impl AsFd, path: impl Arg) -> Result<std::os::fd::OwnedFd, Errno> {
-    rustix::fs::openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    syscall::open_at(directory, path, syscall::READ)
 }
 
 /// Opens, reads and closes a file; `buffer` then holds exactly its text.
 pub fn read_at(directory: impl AsFd, path: impl Arg, buffer: &mut Vec<u8>) -> Result<(), Errno> {
     let file = open_at(directory, path)?;
-    read_until(buffer, 0, |buffer, _| rustix::io::read(&file, spare_capacity(buffer)))
+    read_until(buffer, 0, |buffer, _| syscall::read(&file, buffer))
 }
 
 /// Reads a whole file that is held open, from its start.
 pub fn read_again(file: impl AsFd, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    read_until(buffer, 0, |buffer, at| rustix::io::pread(&file, spare_capacity(buffer), at))
+    read_until(buffer, 0, |buffer, at| syscall::read_at(&file, buffer, at))
 }
 
 /// Reads the small file at `path`, such as `/proc/sys/kernel/hostname`.
@@ -64,7 +64,7 @@ pub fn read_path(path: &std::path::Path, buffer: &mut Vec<u8>) -> Result<(), Err
 }
 
 /// Calls `read` with room for a page until it returns `enough` bytes or fewer: 0 where only the end
-/// of the file is proof that there is no more.
+/// of the file is proof that there is no more. A line that has not ended is proof that there is.
 pub fn read_until(
     buffer: &mut Vec<u8>,
     enough: usize,
@@ -74,8 +74,8 @@ pub fn read_until(
     loop {
         buffer.reserve(PAGE);
         let at = buffer.len() as u64;
-        let count = retry_on_intr(|| read(buffer, at))?;
-        if count <= enough {
+        let count = read(buffer, at)?;
+        if count == 0 || (count <= enough && buffer.ends_with(b"\n")) {
             return Ok(());
         }
         if buffer.len() > LARGEST_FILE {

@@ -9,15 +9,13 @@
 //! and give ENODEV once the link went, also when another has its name.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::buffer::spare_capacity;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use super::process::is_in_its_netns;
-use super::{HostError, HostRoot, clock, net_dev, read, text};
+use super::{HostError, HostRoot, clock, net_dev, read, syscall, text};
 use crate::model::counters::{InterfaceName, InterfaceRow, NetworkCounters};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{NetworkTotals, Reading, Stamped};
@@ -33,6 +31,8 @@ pub struct HostVethReader {
     tx_packets: OwnedFd,
     /// What the row is called: the pod's name for its end, where it is known.
     name: InterfaceName,
+    /// One number for this link of the host's.
+    link: u64,
 }
 
 /// Counters as the host's end counts them.
@@ -66,8 +66,7 @@ impl HostVethReader {
     pub fn open(root: &HostRoot, interface: &HostInterface) -> Result<Self, HostError> {
         let path = root.sys.join("class/net").join(OsStr::from_bytes(interface.name.as_bytes()));
         let trouble = |errno: Errno| HostError::from_io(&path, errno.into());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let link = rustix::fs::open(&path, flags, Mode::empty()).map_err(trouble)?;
+        let link = syscall::open(&path, syscall::LIST).map_err(trouble)?;
         let mut index = Vec::new();
         read::read_at(&link, c"ifindex", &mut index).map_err(trouble)?;
         if text::parse_single_u64(&index) != Some(u64::from(interface.index)) {
@@ -79,6 +78,7 @@ impl HostVethReader {
             tx_bytes: read::open_at(&link, c"statistics/tx_bytes").map_err(trouble)?,
             tx_packets: read::open_at(&link, c"statistics/tx_packets").map_err(trouble)?,
             name: interface.pod_interface.unwrap_or(interface.name),
+            link: read::fingerprint(read::FINGERPRINT, &interface.index.to_ne_bytes()),
         })
     }
 
@@ -106,7 +106,11 @@ impl HostVethReader {
         let start = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         rows.push(InterfaceRow { name: self.name, primary: true, counted: true, counters: total });
         let rows = start..start.saturating_add(1);
-        Ok(Stamped { at, value: NetworkTotals { total, rows, truncated: false, overlapping: false } })
+        let counted = self.link;
+        Ok(Stamped {
+            at,
+            value: NetworkTotals { total, counted, rows, truncated: false, overlapping: false },
+        })
     }
 
     /// Descriptors held.
@@ -148,7 +152,7 @@ fn lies_between(before: NetworkCounters, pod: NetworkCounters, after: NetworkCou
 fn read_number(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<u64, Errno> {
     buffer.clear();
     buffer.reserve(32);
-    retry_on_intr(|| rustix::io::pread(file.as_fd(), spare_capacity(buffer), 0))?;
+    syscall::read_at(file, buffer, 0)?;
     text::parse_single_u64(buffer).ok_or(Errno::INVAL)
 }
 
@@ -205,7 +209,7 @@ mod tests {
 
     fn interface(index: u32) -> HostInterface {
         let name = |text: &str| InterfaceName::new(text.as_bytes());
-        HostInterface { index, name: name("veth1").unwrap(), pod_interface: name("eth0") }
+        HostInterface { index, name: name("veth1").unwrap(), pod_interface: name("eth0"), peer: (2, 0) }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::HostError;
+use super::syscall;
 
 /// Waits for changes in a number of directories.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Waker {
 
     /// Whether it was called since the last time this was asked.
     fn take(&self) -> bool {
-        rustix::io::read(&*self.event, &mut [0; 8]).is_ok()
+        syscall::read(&*self.event, &mut Vec::with_capacity(8)).is_ok()
     }
 }
 
@@ -86,7 +87,7 @@ impl CgroupWatch {
     /// If there is no such directory, or no watch is left (`fs.inotify.max_user_watches`).
     pub fn add(&mut self, directory: &Path) -> Result<(), HostError> {
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
-        let watch = inotify::add_watch(&self.inotify, directory, flags)
+        let watch = syscall::add_watch(&self.inotify, directory, flags)
             .map_err(|errno| HostError::from_io(directory, errno.into()))?;
         match self.watches.insert(directory.to_owned(), watch) {
             Some(before) if before == watch => return Ok(()),

@@ -52,6 +52,9 @@ pub struct MemoryCounters {
     /// Processes killed for lack of memory. v2 `memory.events` `oom_kill`, descendants included;
     /// v1 `memory.oom_control` `oom_kill`, this cgroup alone.
     pub oom_kills: Option<u64>,
+    /// How often usage was about to go over the limit. v2 `memory.events` `max`, descendants included; on v1 it
+    /// has a file of its own, which is not read.
+    pub limit_hits: Option<u64>,
 }
 
 impl MemoryCounters {
@@ -104,6 +107,13 @@ pub struct DeviceNumber {
     pub major: u32,
     /// The driver's own number for the disk.
     pub minor: u32,
+}
+
+/// `254:0`, as the kernel writes it.
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
 }
 
 /// Block I/O of one cgroup on one device.
@@ -236,12 +246,23 @@ pub struct PidsCounters {
 /// Pressure stall information of one resource (`Documentation/accounting/psi.rst`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stall {
-    /// Time in which some task waited: `some total` (microseconds in the file).
-    pub some: Duration,
-    /// Time in which all tasks waited: `full total`; the CPU file of old kernels has none.
-    pub full: Option<Duration>,
-    /// Share of the last 10 s in which some task waited, in percent as the kernel prints it.
-    pub some_avg10: f64,
+    /// While some task waited.
+    pub some: StallTime,
+    /// While all tasks waited; the CPU file of old kernels does not say.
+    pub full: Option<StallTime>,
+}
+
+/// How long tasks waited. The averages are in percent, as the kernel prints them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StallTime {
+    /// Since the cgroup was made: `total` (microseconds in the file).
+    pub total: Duration,
+    /// Share of the last 10 s.
+    pub avg10: f64,
+    /// Share of the last minute.
+    pub avg60: f64,
+    /// Share of the last five minutes.
+    pub avg300: f64,
 }
 
 /// Pressure on the three resources; each is absent on its own.
@@ -255,14 +276,62 @@ pub struct PressureCounters {
     pub io: Option<Stall>,
 }
 
-/// What the cgroup may use at most. `None` means no limit. The smallest of the cgroup's own and its
-/// ancestors' limits; read every few seconds, since an operator changes it and the kernel does not.
+/// CPU time a cgroup may use in each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuQuota {
+    /// v2 the first number of `cpu.max`; v1 `cpu.cfs_quota_us`.
+    pub quota: Duration,
+    /// v2 the second; v1 `cpu.cfs_period_us`. Never 0.
+    pub period: Duration,
+}
+
+impl CpuQuota {
+    /// As many cores.
+    #[expect(clippy::cast_precision_loss, reason = "the kernel allows at most 2^44 microseconds")]
+    pub fn cores(self) -> f64 {
+        self.quota.as_micros() as f64 / self.period.as_micros() as f64
+    }
+}
+
+/// What the cgroup may use at most. `None` means no limit, or that it is among the unknown ones. The smallest of
+/// the cgroup's own and its ancestors' limits; read every few seconds, since an operator changes it and the
+/// kernel does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// v2 `cpu.max`; v1 `cpu.cfs_quota_us` / `cpu.cfs_period_us`.
     pub cpu_cores: Option<f64>,
+    /// The same as the kernel has it.
+    pub cpu_quota: Option<CpuQuota>,
     /// v2 `memory.max`; v1 `memory.limit_in_bytes`.
     pub memory_bytes: Option<u64>,
     /// `pids.max`.
     pub pids: Option<u64>,
+    /// Why a limit is not known, so that its absence does not mean that there is none.
+    pub unknown: UnknownLimits,
+}
+
+/// Which limits have never been read, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnknownLimits {
+    /// Of [`Limits::cpu_cores`].
+    pub cpu_cores: Option<Unavailable>,
+    /// Of [`Limits::memory_bytes`].
+    pub memory_bytes: Option<Unavailable>,
+    /// Of [`Limits::pids`].
+    pub pids: Option<Unavailable>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `memory.stat` may lag behind the usage by two seconds.
+    #[test]
+    fn a_working_set_is_never_below_zero_and_not_known_by_half() {
+        let of = |usage_bytes, inactive_file_bytes| {
+            MemoryCounters { usage_bytes, inactive_file_bytes, ..MemoryCounters::default() }
+                .working_set_bytes()
+        };
+        assert_eq!([of(9, Some(4)), of(4, Some(9)), of(9, None)], [Some(5), Some(0), None]);
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::{ContainerKind, ContainerState, Owner, Source};
+use super::identity::{ContainerKind, ContainerState, Disagreement, Owner, Source};
 use super::target::Link;
 use super::unavailable::Unavailable;
 
@@ -32,6 +32,8 @@ macro_rules! documents {
         pub struct $name { $($done)* }
     };
 }
+
+pub(crate) use documents;
 
 /// Why figures are absent, by dotted path: `network`, `cpu.throttling`, `memory.limitBytes`.
 pub type Reasons = BTreeMap<String, Unavailable>;
@@ -134,10 +136,182 @@ documents! {
         pids?: Pids,
         /// Pressure stall information.
         pressure?: Pressure,
+        /// Of the last 30 s, or as long as `window` asks.
+        window?: Window,
         /// Why what is absent is absent.
         unavailable: Reasons,
         /// Containers whose cgroup lives.
         containers: Vec<Container>,
+    }
+    /// Of the last seconds the most; of CPU also what 95 of 100 samples were below.
+    Window {
+        /// What it really covers: up to the newest reading.
+        seconds: f64,
+        /// The highest rate of any sweep.
+        cpu_cores_max?: f64,
+        /// 95 % of the rates are no higher.
+        cpu_cores_p95?: f64,
+        /// The largest working set.
+        memory_working_set_max_bytes?: u64,
+        /// The highest rate of any sweep.
+        rx_bytes_per_second_max?: f64,
+        /// The highest rate of any sweep.
+        tx_bytes_per_second_max?: f64,
+    }
+    /// `/api/v1/history/{namespace}/{name}`, `/api/v1/history/{uid}`: the last minutes of one pod.
+    PodHistory {
+        /// The node's name.
+        node: String,
+        /// The sweep's number.
+        tick: u64,
+        /// Start of the sweep.
+        time: String,
+        /// The same instant.
+        time_unix_nano: u64,
+        /// Time between sweeps.
+        interval_seconds: f64,
+        /// First read to last read of this sweep.
+        sweep_microseconds: u64,
+        /// Absent while no source has named the pod.
+        namespace?: String,
+        /// Absent while no source has named the pod.
+        name?: String,
+        /// `metadata.uid` of the API object; absent while unknown.
+        uid?: String,
+        /// As in the cgroup: for a static pod its hash.
+        runtime_uid: String,
+        /// One a second at most, oldest first.
+        samples: Vec<PastSample>,
+        /// Each instance of a container that was there, in the order they appeared.
+        containers: Vec<ContainerHistory>,
+    }
+    /// The last minutes of one instance of a container.
+    ContainerHistory {
+        /// What it is called.
+        #[serde(flatten)]
+        container: PastContainer,
+        /// One a second at most, oldest first.
+        samples: Vec<PastSample>,
+    }
+    /// What a container is, or was, called.
+    PastContainer {
+        /// In the pod spec; absent while no source has named it.
+        name?: String,
+        /// What it is to the pod.
+        kind?: ContainerKind,
+        /// The runtime's id of this instance.
+        id: String,
+        /// As the pod asks for it.
+        image?: String,
+        /// Instances before this one.
+        restart_count?: u32,
+        /// When this instance started.
+        started_at?: String,
+        /// The same instant.
+        started_at_unix_nano?: u64,
+    }
+    /// What one sweep read of a pod or a container.
+    PastSample {
+        /// The sweep's number.
+        tick: u64,
+        /// Start of the sweep.
+        time_unix_nano: u64,
+        /// CPU time, without limits and requests.
+        cpu?: Cpu,
+        /// Memory, without limits and requests.
+        memory?: Memory,
+        /// Block I/O, totals alone.
+        io?: PastIo,
+        /// Traffic of a pod, totals alone.
+        network?: PastNetwork,
+        /// Why what is absent is absent.
+        unavailable: Reasons,
+    }
+    /// Block I/O, totals alone.
+    PastIo {
+        /// When it was read.
+        time_unix_nano: u64,
+        /// Total.
+        read_bytes: u64,
+        /// Total.
+        write_bytes: u64,
+        /// Total.
+        read_operations: u64,
+        /// Total.
+        write_operations: u64,
+        /// Over the window.
+        read_bytes_per_second?: f64,
+        /// Over the window.
+        write_bytes_per_second?: f64,
+        /// Over the window.
+        read_operations_per_second?: f64,
+        /// Over the window.
+        write_operations_per_second?: f64,
+        /// The window.
+        window_seconds?: f64,
+    }
+    /// Traffic, totals alone.
+    PastNetwork {
+        /// When it was read.
+        time_unix_nano: u64,
+        /// `netns`, `host_veth` or `netns_ip`.
+        source: String,
+        /// Total.
+        #[serde(flatten)]
+        total: Traffic,
+        /// Over the window.
+        rx_bytes_per_second?: f64,
+        /// Over the window.
+        tx_bytes_per_second?: f64,
+        /// Over the window.
+        rx_packets_per_second?: f64,
+        /// Over the window.
+        tx_packets_per_second?: f64,
+        /// The window.
+        window_seconds?: f64,
+    }
+    /// `/api/v1/recent`: what ended in the last minutes.
+    Recent {
+        /// The node's name.
+        node: String,
+        /// The sweep's number.
+        tick: u64,
+        /// Start of the sweep.
+        time: String,
+        /// The same instant.
+        time_unix_nano: u64,
+        /// Time between sweeps.
+        interval_seconds: f64,
+        /// First read to last read of this sweep.
+        sweep_microseconds: u64,
+        /// How long an end is remembered, if there is room.
+        history_seconds: f64,
+        /// Pods and containers, in the order they ended.
+        ended: Vec<Ended>,
+    }
+    /// A pod, or one instance of a container, that is no more.
+    Ended {
+        /// The pod's; absent if no source had named it.
+        namespace?: String,
+        /// The pod's name; absent if no source had named it.
+        pod?: String,
+        /// `metadata.uid` of the API object; absent if unknown.
+        uid?: String,
+        /// The pod's UID as in the cgroup.
+        runtime_uid: String,
+        /// Which container; absent: the whole pod.
+        container?: PastContainer,
+        /// What the source of names says (`OOMKilled`, `Completed`); else `container_gone`, or `pod_gone` with
+        /// all that was in it.
+        cause: String,
+        /// The first sweep that did not find it.
+        gone_tick: u64,
+        /// Start of that sweep.
+        gone_time: String,
+        /// The same instant.
+        gone_time_unix_nano: u64,
+        /// The last that was read of it.
+        sample: PastSample,
     }
     /// Sandbox, process and network namespace of a pod.
     Sandbox {
@@ -296,8 +470,11 @@ documents! {
         since_unix_nano?: u64,
         /// The kernel's present values.
         raw?: Traffic,
-        /// `netns` or `host_veth`; absent for the node.
+        /// `netns`, `host_veth` or `netns_ip`; absent for the node.
         source?: String,
+        /// The device received nothing for a minute or more while it sent over 1,000 packets: it may not
+        /// count what it receives. With `netns_ip` the total's received figures are the IP layer's.
+        rx_suspect?: bool,
         /// Total.
         #[serde(flatten)]
         total: Traffic,
@@ -353,7 +530,7 @@ documents! {
     Pids {
         /// Now.
         current: u64,
-        /// Absent: no limit.
+        /// Absent without a reason: no limit.
         limit?: u64,
     }
     /// Pressure stall information.
@@ -373,6 +550,16 @@ documents! {
         full_microseconds?: u64,
         /// Percent of the last 10 s in which some task waited.
         some_avg10: f64,
+        /// Of the last minute.
+        some_avg60?: f64,
+        /// Of the last five minutes.
+        some_avg300?: f64,
+        /// Percent of the last 10 s in which all tasks waited.
+        full_avg10?: f64,
+        /// Of the last minute.
+        full_avg60?: f64,
+        /// Of the last five minutes.
+        full_avg300?: f64,
     }
     /// One container.
     Container {
@@ -380,12 +567,14 @@ documents! {
         name?: String,
         /// What it is to the pod.
         kind?: ContainerKind,
-        /// The runtime's id.
-        id: String,
+        /// The runtime's id; absent while it waits for its first instance.
+        id?: String,
         /// As the pod asks for it.
         image?: String,
         /// What it is doing.
         state?: ContainerState,
+        /// Why it waits or ended, in Kubernetes's words: `CrashLoopBackOff`, `OOMKilled`.
+        state_reason?: String,
         /// Instances before this one.
         restart_count?: u32,
         /// When this instance started.
@@ -473,6 +662,10 @@ documents! {
         cached_bytes: u64,
         /// `total` − `available`.
         used_bytes: u64,
+        /// `total` − `free` − `inactiveFile`: what the kubelet calls the node's working set.
+        working_set_bytes?: u64,
+        /// Page cache the kernel drops first.
+        inactive_file_bytes?: u64,
         /// Swap in use.
         swap_used_bytes: u64,
         /// Swap.
@@ -513,6 +706,8 @@ documents! {
         containers: Vec<MapContainer>,
         /// Link by link.
         evidence: Vec<MapEvidence>,
+        /// What the sources of names contradict each other about.
+        disagreements: Vec<Disagreement>,
     }
     /// One child of a pod's cgroup.
     MapContainer {

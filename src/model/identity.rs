@@ -73,6 +73,17 @@ pub enum Source {
     Docker,
 }
 
+/// All sources, in order, with their labels.
+pub const SOURCES: [(Source, &str); 4] =
+    [(Source::Kube, "kube"), (Source::Kubelet, "kubelet"), (Source::Cri, "cri"), (Source::Docker, "docker")];
+
+impl Source {
+    /// As it is written in documents, labels and `--source`.
+    pub fn word(self) -> &'static str {
+        SOURCES[self as usize].1
+    }
+}
+
 /// What a container is to its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,11 +138,40 @@ pub struct KnownSandbox {
     pub runtime_handler: String,
 }
 
+/// Which runtime has made a container, as Kubernetes writes it before the id: `containerd://2606f223…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuntimeKind {
+    /// containerd.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// The Docker Engine, behind cri-dockerd.
+    Docker,
+}
+
+impl RuntimeKind {
+    const WORDS: [(Self, &'static str); 3] =
+        [(Self::Containerd, "containerd"), (Self::CriO, "cri-o"), (Self::Docker, "docker")];
+
+    /// `None` for a runtime nobody here has heard of.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(kind, _)| kind)
+    }
+
+    /// As it stands before the id.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+}
+
 /// One container as a source knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownContainer {
-    /// The id of this instance, which is also the id of its cgroup.
-    pub id: ContainerId,
+    /// The id of this instance, which is also the id of its cgroup. `None` before its first instance, and
+    /// for as long as the pod's status lags behind the runtime.
+    pub id: Option<ContainerId>,
+    /// Who has made it, where the source says so together with the id.
+    pub runtime: Option<RuntimeKind>,
     /// Its name in the pod spec.
     pub name: Arc<str>,
     /// What it is to the pod.
@@ -140,14 +180,33 @@ pub struct KnownContainer {
     pub image: Option<Arc<str>>,
     /// What it is doing.
     pub state: ContainerState,
+    /// Why it waits or ended, in Kubernetes's words: `CrashLoopBackOff`, `OOMKilled`.
+    pub state_reason: Option<Arc<str>>,
     /// Instances before this one.
     pub restart_count: u32,
     /// When this instance started.
     pub started_at: Option<WallTime>,
-    /// CPU request in cores.
-    pub cpu_request_cores: Option<f64Bits>,
-    /// Memory request.
-    pub memory_request_bytes: Option<u64>,
+    /// What the scheduler set aside for it.
+    pub requests: Requests,
+}
+
+/// What the scheduler set aside, as far as a source with the pod's spec says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// CPU in cores.
+    pub cpu_cores: Option<f64Bits>,
+    /// Memory.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Requests {
+    /// These, and from `others` what these do not say.
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            cpu_cores: self.cpu_cores.or(others.cpu_cores),
+            memory_bytes: self.memory_bytes.or(others.memory_bytes),
+        }
+    }
 }
 
 /// An `f64` that compares by its bits, so that identities can be compared as wholes.
@@ -182,6 +241,41 @@ pub struct Owner {
     pub name: String,
 }
 
+/// What one source says of something that another source says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Said {
+    /// Who says so.
+    pub source: Source,
+    /// What.
+    pub says: String,
+}
+
+/// What two sources can disagree about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    /// What the pod is called.
+    Name,
+    /// The UID of the API object.
+    Uid,
+    /// Whether it uses the node's network.
+    HostNetwork,
+    /// What one of its containers is called.
+    ContainerName,
+}
+
+/// Two sources that do not say the same. The first is believed, but for [`Subject::HostNetwork`], which is
+/// then unknown: traffic of the node shown as a pod's would be worse than none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// About what.
+    pub about: Subject,
+    /// The source that comes first in [`Source`].
+    pub first: Said,
+    /// The other.
+    pub second: Said,
+}
+
 /// One pod as one source knows it, or as several sources together know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPod {
@@ -205,12 +299,42 @@ pub struct KnownPod {
     pub owner: Option<Owner>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
+    /// `spec.runtimeClassName`.
+    pub runtime_class: Option<Arc<str>>,
+    /// What the scheduler set aside for the whole pod, overhead included.
+    pub requests: Requests,
     /// The sandboxes the runtime knows, newest first.
     pub sandboxes: Vec<KnownSandbox>,
     /// All containers, whatever their kind, ended ones included.
     pub containers: Vec<KnownContainer>,
     /// Who told us, in the order of [`Source`].
     pub sources: Vec<Source>,
+    /// Where they do not say the same.
+    pub disagreements: Vec<Disagreement>,
+}
+
+impl KnownPod {
+    /// A pod of which one source tells nothing but its names.
+    pub fn named(runtime_uid: PodUid, namespace: &str, name: &str, source: Source) -> Self {
+        Self {
+            runtime_uid,
+            uid: None,
+            namespace: namespace.into(),
+            name: name.into(),
+            static_pod: false,
+            host_network: None,
+            phase: None,
+            start_time: None,
+            owner: None,
+            labels: BTreeMap::new(),
+            runtime_class: None,
+            requests: Requests::default(),
+            sandboxes: Vec::new(),
+            containers: Vec::new(),
+            sources: vec![source],
+            disagreements: Vec::new(),
+        }
+    }
 }
 
 /// All pods of this node that any source knows, merged. Replaced as a whole when anything changes.

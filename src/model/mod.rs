@@ -2,12 +2,15 @@
 //!
 //! A value travels through them in this order: sources of names tell [`identity`], resolving turns it
 //! into [`target`]s, one [`sweep`] reads [`counters`] from every target, and the [`snapshot`] is what
-//! readers see, spelled as a [`document`] on the wire. [`health`] is what podvitals says of itself.
+//! readers see, spelled as a [`document`] on the wire; [`history`] is what it was in the last minutes. [`health`]
+//! is what podvitals says of itself.
 
 pub mod counters;
 pub mod document;
 pub mod health;
+pub mod history;
 pub mod identity;
+pub mod machine;
 pub mod snapshot;
 pub mod sweep;
 pub mod target;

@@ -9,7 +9,7 @@ use super::counters::{
     CpuCounters, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters, NetworkCounters, PidsCounters,
     PressureCounters,
 };
-use super::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading};
+use super::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading, Stamped};
 use super::target::TargetSet;
 use super::time::{ClockPair, Monotonic, WallTime};
 use super::unavailable::Unavailable;
@@ -54,6 +54,8 @@ pub struct NetworkRates {
 pub struct CgroupRates {
     /// Cores kept busy.
     pub cpu_cores: Option<Rate<f64>>,
+    /// The reading of the sweep before, if the two can be compared: however short the window.
+    pub cpu_before: Option<Stamped<CpuCounters>>,
     /// Block I/O.
     pub io: Option<Rate<IoRates>>,
 }
@@ -74,6 +76,8 @@ pub struct Rates {
 pub struct NodeRates {
     /// Cores kept busy.
     pub cpu_cores: Option<Rate<f64>>,
+    /// The reading of the sweep before.
+    pub cpu_before: Option<Stamped<NodeCpu>>,
     /// All disks.
     pub io: Option<Rate<IoRates>>,
     /// All NICs that count.
@@ -118,6 +122,8 @@ pub struct IoFigures {
 pub struct NetworkFigures {
     /// From which side it was read.
     pub source: NetworkSource,
+    /// The device has received nothing for a minute while it sent a lot: it may not count.
+    pub rx_suspect: bool,
     /// Totals over the interfaces that count.
     pub counters: Carried<NetworkCounters>,
     /// Since the sweep before.
@@ -154,6 +160,8 @@ pub struct ContainerFigures {
     pub target: u32,
     /// Its cgroup.
     pub cgroup: CgroupFigures,
+    /// Its CPU counters in the sweep before: there are readers who subtract for themselves.
+    pub cpu_before: Option<Stamped<CpuCounters>>,
 }
 
 /// CPU and memory summed over the containers that live, for comparison with the pod's own cgroup.
@@ -199,6 +207,8 @@ pub struct NodeFigures {
     pub network: Reading<(NetworkCounters, Range<u32>)>,
     /// Per second.
     pub rates: NodeRates,
+    /// When the kernel started.
+    pub booted_at: Option<WallTime>,
 }
 
 /// The whole node at one tick.

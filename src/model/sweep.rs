@@ -9,7 +9,7 @@ use super::counters::{
     PressureCounters,
 };
 use super::target::{TargetId, TargetSet};
-use super::time::{ClockPair, Monotonic};
+use super::time::{ClockPair, Monotonic, WallTime};
 use super::unavailable::Unavailable;
 
 /// A value and the instant at which it was read.
@@ -82,6 +82,9 @@ pub enum NetworkSource {
     Netns,
     /// Outside: the host's end of the veth, swapped; bytes and packets only.
     HostVeth,
+    /// Inside, but what was received as the IP layer counted it, without link headers: the device does
+    /// not count all of it.
+    NetnsIp,
 }
 
 impl NetworkSource {
@@ -90,6 +93,7 @@ impl NetworkSource {
         match self {
             Self::Netns => "netns",
             Self::HostVeth => "host_veth",
+            Self::NetnsIp => "netns_ip",
         }
     }
 }
@@ -99,6 +103,8 @@ impl NetworkSource {
 pub struct NetworkTotals {
     /// Over the interfaces that count.
     pub total: NetworkCounters,
+    /// One number for the names of all interfaces that count, listed or not: only ever compared.
+    pub counted: u64,
     /// Rows in [`Sweep::interfaces`]: at most 64, while `total` covers all.
     pub rows: Range<u32>,
     /// More interfaces than rows.
@@ -116,6 +122,8 @@ pub struct NetworkReading {
     pub netns: u64,
     /// From which side.
     pub source: NetworkSource,
+    /// The device has received nothing for a minute while it sent a lot: it may not count.
+    pub rx_suspect: bool,
     /// The counters.
     pub totals: Reading<NetworkTotals>,
 }
@@ -129,6 +137,9 @@ pub struct NodeCpu {
     pub user: Duration,
     /// `system` + `irq` + `softirq`.
     pub system: Duration,
+    /// The first seven fields, `user` to `softirq`, idle time among them: what the Docker Engine calls the
+    /// system's CPU usage.
+    pub elapsed: Duration,
     /// CPUs online.
     pub cores: u32,
 }
@@ -144,10 +155,21 @@ pub struct NodeMemory {
     pub free_bytes: u64,
     /// `Cached` + `Buffers` + `SReclaimable`.
     pub cached_bytes: u64,
+    /// `Inactive(file)`: page cache the kernel drops first.
+    pub inactive_file_bytes: Option<u64>,
     /// `SwapTotal` − `SwapFree`.
     pub swap_used_bytes: u64,
     /// `SwapTotal`.
     pub swap_total_bytes: u64,
+}
+
+impl NodeMemory {
+    /// What is in use, without the page cache that would be dropped first: what the kubelet calls the node's
+    /// working set where the root cgroup has no `memory.current` of its own (cgroup v2).
+    pub fn working_set_bytes(&self) -> Option<u64> {
+        let used = self.total_bytes.saturating_sub(self.free_bytes);
+        self.inactive_file_bytes.map(|inactive| used.saturating_sub(inactive))
+    }
 }
 
 /// The node's own figures.
@@ -161,12 +183,14 @@ pub struct NodeReading {
     pub io: Reading<IoReading>,
     /// `/proc/1/net/dev`: the node's NICs; rows in [`Sweep::interfaces`].
     pub network: Reading<NetworkTotals>,
+    /// `btime` of `/proc/stat`, as it was when this process first read it.
+    pub booted_at: Option<WallTime>,
 }
 
 impl Default for NodeReading {
     fn default() -> Self {
         let why = Unavailable::NotYet;
-        Self { cpu: Err(why), memory: Err(why), io: Err(why), network: Err(why) }
+        Self { cpu: Err(why), memory: Err(why), io: Err(why), network: Err(why), booted_at: None }
     }
 }
 

@@ -99,6 +99,8 @@ pub struct HostInterface {
     pub name: InterfaceName,
     /// The other end, inside the pod.
     pub pod_interface: Option<InterfaceName>,
+    /// Where that is, as the kernel says: its index there, and the node's number of the netns it is in.
+    pub peer: (u32, i32),
 }
 
 /// How to read a pod's network.
@@ -174,6 +176,8 @@ pub struct PodTarget {
     pub process: Option<PinnedProcess>,
     /// How to read the network.
     pub network: NetworkTarget,
+    /// The interface inside that carries the default route, as when it was last looked for.
+    pub interface: Option<InterfaceName>,
     /// The host's end of the pod's veth, where this process can see it.
     pub host_interface: Option<HostInterface>,
     /// The containers run inside a virtual machine (Kata, gVisor).

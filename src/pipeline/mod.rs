@@ -8,6 +8,7 @@
 //!
 //! The two threads never wait for a socket, and nobody waits for them: values cross in channels.
 
+mod naming;
 mod resolving;
 mod sampling;
 mod watchdog;
@@ -27,28 +28,36 @@ use tracing::info;
 use tracing::warn;
 
 use crate::aggregate::Aggregator;
+use crate::config::AskedSource;
 use crate::config::Config;
 use crate::config::NetworkChoice;
-use crate::config::SourceChoice;
-use crate::discover;
+use crate::config::Profile;
+use crate::history::Recorder;
 use crate::host;
 use crate::host::HostError;
 use crate::host::HostRoot;
+use crate::host::cgroup::layout::Controller;
 use crate::host::cgroup::layout::Layout;
+use crate::host::cgroup::layout::Version;
 use crate::host::clock;
 use crate::host::watch::CgroupWatch;
+use crate::kubernetes::client::ApiServer;
+use crate::kubernetes::client::KubernetesError;
 use crate::model::health::Health;
-use crate::model::identity::KnownPods;
+use crate::model::machine::CgroupVersion;
+use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
 use crate::resolve::Resolver;
 use crate::resolve::Side;
 use crate::runtime::cri;
+use crate::runtime::docker;
 use crate::sample::Sampler;
 use crate::serve;
 use crate::serve::Answer;
 use crate::serve::Desk;
 use crate::serve::Published;
 
+use self::naming::Following;
 use self::resolving::Mailbox;
 use self::resolving::Resolving;
 use self::sampling::Order;
@@ -66,11 +75,17 @@ pub enum PipelineError {
     /// An address could not be listened on.
     #[error(transparent)]
     Listen(#[from] serve::ServeError),
-    /// `--source cri` without a runtime.
+    /// `--source cri` or `--source docker` without a runtime.
     #[error(
-        "--source cri: no container runtime socket found; name it with --cri-endpoint unix:///path/to/the.sock"
+        "--source {source_word}: no container runtime socket found; name it with --{source_word}-endpoint unix:///path/to/the.sock"
     )]
-    NoRuntime,
+    NoRuntime {
+        /// The source that was asked for.
+        source_word: &'static str,
+    },
+    /// `--source kube` or `--source kubelet` that cannot be asked.
+    #[error("the source of names cannot be asked")]
+    Kubernetes(#[source] KubernetesError),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -79,15 +94,24 @@ pub enum PipelineError {
     NoSweep,
 }
 
+impl PipelineError {
+    /// What was configured cannot be used: another value would help, waiting would not.
+    pub fn is_configuration(&self) -> bool {
+        use serve::ServeError::{Closed, Tls};
+        matches!(self, Self::NoRuntime { .. } | Self::Kubernetes(_) | Self::Listen(Closed { .. } | Tls(_)))
+    }
+}
+
 /// Samples and serves until `stop` resolves.
 ///
 /// # Errors
 /// When the cgroup tree cannot be read, no runtime is found that was asked for, or an address cannot be
 /// listened on. Nothing that happens later ends it.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), PipelineError> {
-    let bound = serve::bind(&config.listen).await?;
+    let api = naming::api_server(&config).await?;
     let root = HostRoot::new(config.proc_root.clone(), config.cgroup_root.clone());
-    let engine = Engine::start(&config, root.clone())?;
+    let bound = serve::bind(&config.listen, access(&config, &root, api.clone())).await?;
+    let engine = Engine::start(&config, root.clone(), api.as_ref())?;
     for listener in &bound {
         info!(address = %listener.address(), "listening");
     }
@@ -99,6 +123,41 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), P
     let _ = server.await;
     watchdog.abort();
     Ok(())
+}
+
+/// Where the runtimes of this source listen, in the order in which they are looked for: none for a source
+/// that is no runtime.
+pub fn runtime_sockets(source: AskedSource) -> &'static [&'static str] {
+    match source {
+        AskedSource::Cri => cri::SOCKETS,
+        AskedSource::Docker => docker::SOCKETS,
+        AskedSource::Kube | AskedSource::Kubelet => &[],
+    }
+}
+
+/// The socket of this source that is asked: the one that is given, else the first that is there.
+pub fn runtime_socket(config: &Config, source: AskedSource) -> Option<PathBuf> {
+    match source {
+        AskedSource::Cri => config.cri_endpoint.clone().or_else(cri::find_socket),
+        AskedSource::Docker => config.docker_endpoint.clone().or_else(docker::find_socket),
+        AskedSource::Kube | AskedSource::Kubelet => None,
+    }
+}
+
+/// How https addresses are served, if there are any.
+fn access(config: &Config, root: &HostRoot, api_server: Option<ApiServer>) -> serve::Access {
+    serve::Access {
+        files: config.tls.clone(),
+        api_server,
+        node_name: node_name(config, root),
+        host_names: vec![host::node::host_name(root)],
+        insecure_public: config.insecure_public,
+        http2: config.http2,
+    }
+}
+
+fn node_name(config: &Config, root: &HostRoot) -> Arc<str> {
+    config.node_name.clone().unwrap_or_else(|| host::node::host_name(root)).into()
 }
 
 /// The stages without sockets, for commands that need no daemon. They end with this value.
@@ -114,7 +173,8 @@ impl Local {
     /// As [`run`], and [`PipelineError::NoSweep`].
     pub async fn start(config: Config) -> Result<Self, PipelineError> {
         let root = HostRoot::new(config.proc_root.clone(), config.cgroup_root.clone());
-        let engine = Engine::start(&config, root)?;
+        let api = naming::api_server(&config).await?;
+        let engine = Engine::start(&config, root, api.as_ref())?;
         let mut snapshots = engine.published.snapshot.clone();
         let health = engine.published.health.clone();
         let swept = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|it| it.tick >= 2);
@@ -152,14 +212,23 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(config: &Config, root: HostRoot) -> Result<Self, PipelineError> {
+    fn start(config: &Config, root: HostRoot, api: Option<&ApiServer>) -> Result<Self, PipelineError> {
         let layout = Arc::new(Layout::detect(&root).map_err(PipelineError::Host)?);
         info!(layout = %layout.describe(), "cgroups");
         let health = Arc::new(Health::default());
         let process_start = clock::pair().wall;
-        let node_name: Arc<str> =
-            config.node_name.clone().unwrap_or_else(|| host::node::host_name(&root)).into();
-        let names = choose_names(config, &health)?;
+        let node_name = node_name(config, &root);
+        let memory_cgroups = layout.version(Controller::Memory).map(|version| match version {
+            Version::V1 => CgroupVersion::V1,
+            Version::V2 => CgroupVersion::V2,
+        });
+        let machine = Machine {
+            kernel_release: host::node::kernel_release(&root).ok(),
+            memory_cgroups,
+            boot_id: host::node::boot_id(&root).ok(),
+            processors: host::processors::read(&root).unwrap_or_default(),
+        };
+        let sources = naming::choose(config, &node_name, api, &health)?;
 
         let (stopping, _) = watch::channel(false);
         let (snapshot_sender, snapshot) = watch::channel(None);
@@ -192,9 +261,14 @@ impl Engine {
             mailbox: mailbox.clone(),
             targets: target_sender,
             sampler: sampler.clone(),
-            unknown: (!matches!(names, Names::Nobody)).then_some(unknown_sender),
+            unknown: naming::is_anybody(&sources).then_some(unknown_sender),
             listing: config.interval,
         };
+        let recorder = Recorder::new(config.history, config.interval);
+        let history = recorder.shelf().clone();
+        if !history.is_off() {
+            info!(span = ?history.span(), at_most_bytes = history.limit_bytes(), "history");
+        }
         let sampling = Sampling {
             aggregator: Aggregator::new(node_name.clone(), process_start, config.interval, layout.is_v1_io()),
             sampler: Sampler::new(
@@ -209,19 +283,32 @@ impl Engine {
             snapshots: snapshot_sender,
             interval: config.interval,
             health: health.clone(),
+            recorder,
         };
         spawn("resolver", move || resolving.run())?;
         spawn("sampler", move || sampling.run())?;
-        follow_names(names, unknown, mailbox.clone(), health.clone(), stopping.subscribe());
+        let following = Following {
+            node: node_name.clone(),
+            unknown,
+            targets: targets.clone(),
+            mailbox: mailbox.clone(),
+            health: health.clone(),
+            stopping: stopping.subscribe(),
+        };
+        naming::follow(sources, following);
 
         let published = Published {
             snapshot,
             targets,
+            history,
             health,
             clock: clock::pair,
             node_name,
             interval: config.interval,
             process_start,
+            machine: Arc::new(machine),
+            cadvisor_full: config.profile == Profile::CadvisorFull,
+            docker_percpu: config.docker_percpu,
         };
         Ok(Self { published, stopping, mailbox, sampler })
     }
@@ -238,90 +325,4 @@ impl Engine {
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), PipelineError> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(body).map(drop).map_err(PipelineError::Thread)
-}
-
-/// Who is asked for names.
-enum Names {
-    /// Nobody.
-    Nobody,
-    /// The runtime behind this socket.
-    Runtime(PathBuf),
-    /// The first runtime that comes: podvitals may be started before it.
-    WhoeverComes,
-}
-
-/// A socket that was not there is looked for this often.
-const LOOK_FOR_SOCKET: Duration = Duration::from_secs(5);
-
-fn choose_names(config: &Config, health: &Arc<Health>) -> Result<Names, PipelineError> {
-    let socket = config.cri_endpoint.clone().or_else(cri::find_socket);
-    let names = match (config.source, socket) {
-        (SourceChoice::Cgroup, _) => Names::Nobody,
-        (SourceChoice::Auto | SourceChoice::Cri, Some(socket)) => {
-            return Ok(Names::Runtime(socket));
-        }
-        (SourceChoice::Auto, None) => Names::WhoeverComes,
-        (SourceChoice::Cri, None) => return Err(PipelineError::NoRuntime),
-    };
-    info!("no source of names: pods are shown by UID, containers by id");
-    health.identity_complete.store(true, Ordering::Relaxed);
-    Ok(names)
-}
-
-/// Hands names from `discover` to the resolver.
-fn follow_names(
-    names: Names,
-    unknown: mpsc::Receiver<()>,
-    mailbox: Arc<Mailbox>,
-    health: Arc<Health>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let socket = match names {
-        Names::Nobody => return,
-        Names::Runtime(socket) => Some(socket),
-        Names::WhoeverComes => None,
-    };
-    let (sender, mut known) = watch::channel(Arc::<KnownPods>::default());
-    let mut discover_stopping = stopping.clone();
-    let of_runtime = health.clone();
-    tokio::spawn(async move {
-        let stop = async move {
-            let _ = discover_stopping.wait_for(|stop| *stop).await;
-        };
-        let follow = async {
-            let socket = match socket {
-                Some(socket) => socket,
-                None => socket_that_comes().await,
-            };
-            let cri = cri::Cri::new(socket, of_runtime.clone());
-            discover::run(Some(cri), sender, unknown, of_runtime, std::future::pending()).await;
-        };
-        tokio::select! {
-            () = follow => {}
-            () = stop => {}
-        }
-    });
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                changed = known.changed() => if changed.is_err() { return },
-                _ = stopping.wait_for(|stop| *stop) => return,
-            }
-            let now = known.borrow_and_update().clone();
-            if !now.complete.is_empty() {
-                health.identity_complete.store(true, Ordering::Relaxed);
-            }
-            mailbox.post(|inbox| inbox.known = Some(now));
-        }
-    });
-}
-
-/// Waits for a runtime to listen where runtimes do.
-async fn socket_that_comes() -> PathBuf {
-    loop {
-        tokio::time::sleep(LOOK_FOR_SOCKET).await;
-        if let Some(socket) = cri::find_socket() {
-            return socket;
-        }
-    }
 }

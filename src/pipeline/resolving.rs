@@ -49,7 +49,7 @@ impl Mailbox {
     /// Waits without inotify: for mail, or for the next listing to be due.
     fn wait(&self, timeout: Duration) {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.known.is_none() && inbox.lost.is_empty() {
+        if inbox.known.is_none() && inbox.lost.is_empty() && inbox.rewired.is_empty() {
             drop(self.posted.wait_timeout(inbox, timeout));
         }
     }

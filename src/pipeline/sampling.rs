@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::aggregate::Aggregator;
+use crate::history::Recorder;
 use crate::host::clock;
 use crate::model::health::Health;
 use crate::model::snapshot::Rates;
@@ -35,6 +36,7 @@ pub(super) struct Sampling {
     pub(super) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     pub(super) interval: Duration,
     pub(super) health: Arc<Health>,
+    pub(super) recorder: Recorder,
 }
 
 impl Sampling {
@@ -55,6 +57,8 @@ impl Sampling {
             self.health.sweep_cpu_nanos.fetch_add(clock::thread_cpu_nanos() - cpu, Ordering::Relaxed);
             rate::rates(&earlier, &later, &mut index, &mut rates);
             let snapshot = self.aggregator.fold(&later, &rates, self.sampler.device_names());
+            // Before it is shown, so that who sees a sweep finds it in the history too. It is read already.
+            self.recorder.record(self.snapshots.borrow().as_deref(), &snapshot);
             self.report(&later);
             self.snapshots.send_replace(Some(Arc::new(snapshot)));
             std::mem::swap(&mut earlier, &mut later);
@@ -67,9 +71,14 @@ impl Sampling {
         let mut waiting_for_first = first;
         loop {
             let left = due.since(clock::monotonic()).unwrap_or_default();
-            // Nothing to read before the first targets are there; they take milliseconds.
-            let left = if waiting_for_first { left.max(self.interval) } else { left };
-            match self.orders.recv_timeout(left) {
+            // A sweep before the first targets would show a node without pods. They take milliseconds, but
+            // not on a node whose cores are all taken.
+            let order = if waiting_for_first {
+                self.orders.recv().map_err(|_| std_mpsc::RecvTimeoutError::Disconnected)
+            } else {
+                self.orders.recv_timeout(left)
+            };
+            match order {
                 Ok(Order::Retarget(targets)) => {
                     // Many pods starting at once must not put the sweep off: only the newest counts.
                     let Some(targets) = self.newest(targets) else { return false };
@@ -102,9 +111,12 @@ impl Sampling {
         self.health.last_sweep_nanos.store(nanos, Ordering::Relaxed);
         self.health.sweeps.fetch_add(1, Ordering::Relaxed);
         self.health.last_sweep_at.store(sweep.finished.as_nanos(), Ordering::Release);
-        let lost = self.sampler.lost();
-        if !lost.is_empty() {
-            self.mailbox.post(|inbox| inbox.lost.extend_from_slice(lost));
+        let (lost, rewired) = (self.sampler.lost(), self.sampler.rewired());
+        if !lost.is_empty() || !rewired.is_empty() {
+            self.mailbox.post(|inbox| {
+                inbox.lost.extend_from_slice(lost);
+                inbox.rewired.extend_from_slice(rewired);
+            });
         }
     }
 

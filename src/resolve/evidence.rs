@@ -52,16 +52,24 @@ fn missing(link: Link, by: impl Into<String>) -> Evidence {
 fn name(known: Option<&KnownPod>) -> Evidence {
     match known {
         Some(known) => {
-            let sources: Vec<_> =
-                known.sources.iter().map(|source| format!("{source:?}").to_lowercase()).collect();
-            found(Link::Pod, format!("{}/{}", known.namespace, known.name), sources.join(", "))
+            let sources: Vec<_> = known.sources.iter().map(|source| source.word()).collect();
+            let by = match &known.uid {
+                // A static pod: its object at the API server is a mirror with a UID of its own.
+                Some(uid) if *uid != known.runtime_uid => {
+                    format!("{}; metadata.uid {uid}", sources.join(", "))
+                }
+                _ => sources.join(", "),
+            };
+            found(Link::Pod, format!("{}/{}", known.namespace, known.name), by)
         }
         None => missing(Link::Pod, "no source of names has told of this UID"),
     }
 }
 
 fn container(id: &str, pod: &PodState, known: Option<&KnownPod>) -> Evidence {
-    let named = known.and_then(|known| known.containers.iter().find(|container| container.id.as_str() == id));
+    let named = known.and_then(|known| {
+        known.containers.iter().find(|container| container.id.as_ref().is_some_and(|it| it.as_str() == id))
+    });
     match (&pod.sandbox, named) {
         (Sandbox::Is(sandbox, _), _) if sandbox.as_str() == id => {
             found(Link::Containers, id, "a child of the pod's cgroup: the sandbox")
@@ -90,7 +98,7 @@ fn process(pod: &PodState) -> Evidence {
             it.process.pid.to_string(),
             format!("{}; /proc/{}/cgroup names {}", it.origin, it.process.pid, it.container),
         ),
-        None => missing(Link::Process, pod.vain.0.join("; ")),
+        None => missing(Link::Process, pod.vain.tried.join("; ")),
     }
 }
 
@@ -102,7 +110,9 @@ fn netns(pod: &PodState, host: &Host) -> Evidence {
         Some(init) => format!("pid 1 has {init}"),
         None => "pid 1's cannot be read".to_owned(),
     };
-    found(Link::Netns, netns.to_string(), format!("the inode of /proc/{pid}/net/dev; {of_init}"))
+    let shared =
+        if pod.contested { "; a process of another pod is in it too, or was, so it is not read" } else { "" };
+    found(Link::Netns, netns.to_string(), format!("the inode of /proc/{pid}/net/dev; {of_init}{shared}"))
 }
 
 fn interfaces(pod: &PodState, network: &NetworkTarget) -> Evidence {

@@ -6,13 +6,18 @@
 //! wrong pod is the worst thing this program could serve.
 //!
 //! [`sandbox`] decides which child of a pod's cgroup is the sandbox, [`process`] through which process
-//! the pod's network is read, [`evidence`] writes down why.
+//! the pod's network is read, [`claims`] whose a netns is that two pods seem to have, [`sight`] looks
+//! what `/proc` shows at all, [`evidence`] writes down why.
 
+mod claims;
 mod evidence;
 mod network;
+mod pinning;
 mod pod;
 mod process;
 mod sandbox;
+mod sight;
+mod target;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -41,6 +46,7 @@ use crate::model::target::TargetSet;
 use crate::model::time::ClockPair;
 use crate::model::time::Monotonic;
 
+use self::network::LINKS_GAP;
 use self::pod::PodState;
 
 /// The whole tree is listed this often even if inotify reports nothing: events can be lost.
@@ -57,10 +63,16 @@ const RESTLESS: Duration = Duration::from_secs(5);
 const RESTLESS_GAP: Duration = Duration::from_millis(100);
 
 /// A cgroup nobody names is asked about for this long; the leftovers of a dead runtime stay unnamed.
-const YOUNG: Duration = Duration::from_secs(10);
+const YOUNG: Duration = Duration::from_secs(30);
 
 /// More pods or containers than this are not followed: the newest are left out, and counted.
 const MOST_PODS: usize = 1_000;
+
+/// Who is at home in a netns is settled in one step after so many changes of mind at most.
+const MOST_CONTESTS: usize = 4;
+
+/// While `/proc` hides processes, whether it still does is looked at this often.
+const HIDDEN_GAP: Duration = Duration::from_secs(1);
 
 /// Which side of a pod's link the sampler is to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +90,8 @@ pub struct Inbox {
     pub known: Option<Arc<KnownPods>>,
     /// Targets the sampler found gone.
     pub lost: Vec<TargetId>,
+    /// Pods the sampler found with other interfaces than before, or another default route.
+    pub rewired: Vec<TargetId>,
 }
 
 /// What a step came to.
@@ -97,6 +111,8 @@ pub struct Resolver {
     pods: Vec<PodState>,
     kubepods: Vec<CgroupPath>,
     listed_at: Option<Monotonic>,
+    /// When the host's links were last looked at for ends that are gone.
+    linked_at: Option<Monotonic>,
     restless_until: Monotonic,
     generation: u64,
     health: Arc<Health>,
@@ -116,6 +132,11 @@ struct Host {
     links_fresh: bool,
     /// All processes were listed in this step.
     scan_fresh: bool,
+    /// Processes that are pinned, and how many may be: each takes a descriptor.
+    pins: usize,
+    most_pins: usize,
+    /// Since when a source that lists every container, but no sandboxes, is heard without a break.
+    claims_since: Option<Monotonic>,
 }
 
 impl Host {
@@ -129,33 +150,29 @@ impl Host {
 impl Resolver {
     /// A resolver that has looked at nothing yet.
     pub fn new(root: HostRoot, layout: Arc<Layout>, side: Side, health: Arc<Health>) -> Self {
-        let init_netns = crate::host::process::init_netns(&root);
-        if let Err(error) = &init_netns {
-            warn!(error = %crate::host::error::chain(error), "the node's own netns cannot be told: no pod's network is served");
-        }
-        let hides_processes = crate::host::process::hides_processes(&root);
-        if hides_processes {
-            warn!(path = %root.proc.display(), "mounted with hidepid: other users' processes cannot be seen");
-        }
-        let links = Links::open(&root);
-        let host = Host {
+        let mut host = Host {
             scan: ProcScan::new(),
-            links,
-            init_netns: init_netns.ok(),
-            hides_processes,
+            links: None,
+            init_netns: None,
+            hides_processes: false,
             side,
             next_id: 0,
             links_fresh: false,
             scan_fresh: false,
+            claims_since: None,
+            pins: 0,
+            most_pins: crate::host::limits::pinned_processes(),
             root,
             layout,
         };
+        host.open_eyes();
         Self {
             host,
             known: Arc::default(),
             pods: Vec::new(),
             kubepods: Vec::new(),
             listed_at: None,
+            linked_at: None,
             restless_until: Monotonic::default(),
             generation: 0,
             health,
@@ -177,6 +194,8 @@ impl Resolver {
         let named = inbox.known.is_some();
         if let Some(known) = inbox.known {
             self.known = known;
+            let since = self.host.claims_since.unwrap_or(now.monotonic);
+            self.host.claims_since = sandbox::is_claimed_for(&self.known).then_some(since);
         }
         let due = self
             .listed_at
@@ -189,10 +208,25 @@ impl Resolver {
         for id in &inbox.lost {
             self.look_again(*id, now);
         }
+        for pod in self.pods.iter_mut().filter(|pod| inbox.rewired.contains(&pod.network_id)) {
+            pod.rewire(now.monotonic);
+        }
+        self.look_for_hidepid(now);
+        self.look_for_own_netns(now);
+        self.host.pins = self.pods.iter().filter(|pod| pod.found.is_some()).count();
         let mut changed = false;
         (self.host.links_fresh, self.host.scan_fresh) = (false, false);
+        self.look_at_links(now);
         for pod in &mut self.pods {
             changed |= pod.settle(&mut self.host, &self.known, now, named, &self.health);
+        }
+        // Settling may find another process for a pod, which is another claim.
+        let mut rounds = if changed { MOST_CONTESTS } else { 0 };
+        while rounds > 0 && claims::contest(&mut self.pods, self.host.init_netns) {
+            rounds -= 1;
+            for pod in &mut self.pods {
+                pod.settle(&mut self.host, &self.known, now, false, &self.health);
+            }
         }
         self.pods.retain(|pod| {
             changed |= pod.ended && pod.target.is_some();
@@ -209,11 +243,19 @@ impl Resolver {
 
     /// When to look again without an event: soon while something is still missing.
     fn again(&self, now: Monotonic, unknown: bool) -> Duration {
-        let retries = self.pods.iter().filter_map(|pod| pod.retry_at).min();
+        let retries = self.pods.iter().filter_map(PodState::next_look).min();
         let retry = retries.map_or(Duration::MAX, |at| at.since(now).unwrap_or_default());
         let unnamed = if unknown { Duration::from_millis(100) } else { Duration::MAX };
         let roots = if now < self.restless_until { RESTLESS_GAP } else { Duration::MAX };
-        self.listing_gap().min(retry).min(unnamed).min(roots).max(Duration::from_millis(5))
+        let hidden = if self.host.is_in_the_dark() { HIDDEN_GAP } else { Duration::MAX };
+        let links = if self.host.links.is_some() { LINKS_GAP } else { Duration::MAX };
+        self.listing_gap()
+            .min(hidden)
+            .min(links)
+            .min(retry)
+            .min(unnamed)
+            .min(roots)
+            .max(Duration::from_millis(5))
     }
 
     /// Lists every kubepods tree and every pod in it.
@@ -373,3 +415,6 @@ fn add_watch(watch: &mut Option<CgroupWatch>, directory: &Path, health: &Health)
         }
     }
 }
+
+#[cfg(test)]
+mod faults_tests;

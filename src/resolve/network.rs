@@ -1,5 +1,7 @@
 //! How a pod's network is to be read, or why it is not.
 
+use std::time::Duration;
+
 use tracing::warn;
 
 use crate::host::net_dev;
@@ -14,10 +16,34 @@ use crate::model::time::ClockPair;
 use crate::model::unavailable::Unavailable;
 
 use super::Host;
+use super::Resolver;
 use super::Side;
 use super::pod::PodState;
 use super::pod::SETTLING;
 use super::process::Found;
+
+/// Whether the host's ends of the pods' links still stand is looked at this often: a few system calls,
+/// where this process sees the host's links at all.
+pub(super) const LINKS_GAP: Duration = Duration::from_secs(3);
+
+impl Resolver {
+    /// A veth may be replaced by another of the same name, between two sweeps: the pod's side shows nothing
+    /// of it. One list of the host's links tells for all pods.
+    pub(super) fn look_at_links(&mut self, now: ClockPair) {
+        let due = self.linked_at.is_none_or(|at| now.monotonic.since(at).is_none_or(|age| age >= LINKS_GAP));
+        let Some(links) = self.host.links.as_mut().filter(|_| due) else { return };
+        self.linked_at = Some(now.monotonic);
+        if links.refresh().is_err() {
+            return; // Asked again before long.
+        }
+        self.host.links_fresh = true;
+        for pod in &mut self.pods {
+            if pod.host_interface.as_ref().is_some_and(|end| !links.stands(end)) {
+                pod.rewire(now.monotonic);
+            }
+        }
+    }
+}
 
 impl PodState {
     /// How the network is to be read, and whether it is the node's.
@@ -37,7 +63,9 @@ impl PodState {
             let why = match said {
                 Some(true) => Unavailable::HostNetwork,
                 _ if host.hides_processes => Unavailable::Hidepid,
-                _ if young => Unavailable::NotYet,
+                // Not even process 1 can be looked at.
+                _ if host.init_netns.is_none() => Unavailable::Permission,
+                _ if young || self.unpinned => Unavailable::NotYet,
                 _ => Unavailable::NoProcess,
             };
             return (NetworkTarget::Absent(why), said == Some(true));
@@ -60,6 +88,9 @@ impl PodState {
         self.disagrees = disagrees;
         if seen || disagrees {
             return (NetworkTarget::Absent(Unavailable::HostNetwork), true);
+        }
+        if self.contested {
+            return (NetworkTarget::Absent(Unavailable::NoProcess), false);
         }
         let process = found.process.clone();
         let network = match (host.side, &self.host_interface) {

@@ -7,8 +7,6 @@ use std::time::Duration;
 use crate::host::cgroup::tree;
 use crate::host::cgroup::tree::ContainerDirectory;
 use crate::host::cgroup::tree::PodDirectory;
-use crate::host::net_dev;
-use crate::host::process::is_in_its_netns;
 use crate::model::counters::InterfaceName;
 use crate::model::health::Health;
 use crate::model::health::Room;
@@ -19,24 +17,21 @@ use crate::model::identity::KnownPods;
 use crate::model::target::CgroupPath;
 use crate::model::target::CgroupRole;
 use crate::model::target::CgroupTarget;
-use crate::model::target::ContainerTarget;
 use crate::model::target::HostInterface;
-use crate::model::target::NetworkTarget;
 use crate::model::target::PodTarget;
 use crate::model::target::TargetId;
 use crate::model::time::ClockPair;
 use crate::model::time::Monotonic;
-use crate::model::unavailable::Unavailable;
 
 use super::Host;
-use super::evidence;
-use super::network::find_host_interface;
-use super::process;
+use super::pinning::LostNetns;
 use super::process::Found;
+use super::process::Place;
 use super::process::Vain;
-use super::process::Wanted;
 use super::sandbox;
 use super::sandbox::Sandbox;
+use super::sandbox::UNCLAIMED;
+use super::target;
 
 /// A process that cannot be found is looked for again: at once, then ever more rarely.
 const FIRST_RETRY: Duration = Duration::from_millis(10);
@@ -44,9 +39,6 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// A pod this young has *no process yet*; an older one has *no process*.
 pub(super) const SETTLING: Duration = Duration::from_secs(2);
-
-/// A pod's link to the host may take its runtime this long.
-const LINKING: Duration = Duration::from_secs(30);
 
 /// A pod's cgroup holds at most this many children we follow: a pod may be delegated its subtree.
 const MOST_CHILDREN: usize = 256;
@@ -57,33 +49,59 @@ pub(super) struct Child {
     pub(super) cgroup: CgroupTarget,
 }
 
+impl Child {
+    pub(super) fn place(&self, lost_at: Option<Monotonic>, now: Monotonic) -> Place<'_> {
+        let new = lost_at.is_some_and(|lost_at| self.cgroup.first_seen >= lost_at);
+        let young = now.since(self.cgroup.first_seen).is_none_or(|age| age < SETTLING);
+        Place { id: &self.directory.id, path: &self.directory.path, new, young }
+    }
+}
+
 /// One pod directory.
 pub(super) struct PodState {
     pub(super) directory: PodDirectory,
-    cgroup: CgroupTarget,
+    pub(super) cgroup: CgroupTarget,
     /// Oldest first.
     pub(super) children: Vec<Child>,
     pub(super) sandbox: Sandbox,
     /// Names the netns for the sampler and for all that compares counters.
-    network_id: TargetId,
+    pub(super) network_id: TargetId,
     pub(super) found: Option<Found>,
     pub(super) vain: Vain,
-    /// The last process that was found dead, and when.
-    before: Option<(Monotonic, Found)>,
+    /// Of the last process that was found dead, or in another netns.
+    pub(super) lost: Option<LostNetns>,
+    /// Nobody of the pod was left in the netns of `lost`.
+    pub(super) deserted: bool,
+    /// Since when this netns is held to be the pod's.
+    pub(super) claimed_at: Monotonic,
+    /// Another pod has a better claim to the netns, or as good a one, or had it when it was there.
+    pub(super) contested: bool,
+    /// Under which name of the netns, and whether by the pod's own sandbox, the claim was contested.
+    contested_as: Option<(TargetId, bool)>,
     /// The sandbox at the time the process was found, where it was known.
-    found_under: Option<ContainerId>,
+    pub(super) found_under: Option<ContainerId>,
     pub(super) interface: Option<InterfaceName>,
     pub(super) host_interface: Option<HostInterface>,
+    /// When its interfaces are to be looked at again, and when they were.
+    pub(super) rewire_at: Option<Monotonic>,
+    pub(super) rewired_at: Option<Monotonic>,
     pub(super) retry_at: Option<Monotonic>,
-    retry_gap: Duration,
+    /// When a child that nobody claims will have been unclaimed for long enough.
+    pub(super) settle_at: Option<Monotonic>,
+    pub(super) retry_gap: Duration,
     pub(super) first_seen: ClockPair,
-    changed: bool,
+    pub(super) changed: bool,
     pub(super) disagrees: bool,
     /// The pod is too young for a verdict on its network.
     pub(super) undecided: bool,
+    /// It has no process because there was no descriptor left to pin one.
+    pub(super) unpinned: bool,
     /// The directory is gone.
     pub(super) ended: bool,
     pub(super) target: Option<Arc<PodTarget>>,
+    /// What was last told of this UID. It stands while the pod's cgroup does, also when its object is
+    /// deleted by force: a UID is never given to another pod.
+    known: Option<Arc<KnownPod>>,
 }
 
 impl PodState {
@@ -103,18 +121,27 @@ impl PodState {
             network_id: host.fresh_id(),
             found: None,
             vain: Vain::default(),
-            before: None,
+            lost: None,
+            deserted: false,
+            claimed_at: now.monotonic,
+            contested: false,
+            contested_as: None,
             found_under: None,
             interface: None,
             host_interface: None,
+            rewire_at: None,
+            rewired_at: None,
             retry_at: None,
+            settle_at: None,
             retry_gap: FIRST_RETRY,
             first_seen: now,
             changed: true,
             disagrees: false,
             undecided: false,
+            unpinned: false,
             ended: false,
             target: None,
+            known: None,
         }
     }
 
@@ -152,9 +179,16 @@ impl PodState {
         };
         let before = self.children.len();
         self.children.retain(|child| listed.iter().any(|directory| same(child, directory)));
-        self.changed |= self.children.len() != before;
+        if self.children.len() != before {
+            self.changed = true;
+            // With its containers the sandbox may be gone, and what comes now be of the next.
+            self.lose_dead(now.monotonic);
+        }
+        // One may have been missed by an earlier listing: the order is that of this one, the oldest first.
+        let mut known = std::mem::take(&mut self.children);
         for directory in listed {
-            if self.children.iter().any(|child| same(child, &directory)) {
+            if let Some(at) = known.iter().position(|child| same(child, &directory)) {
+                self.children.push(known.swap_remove(at));
                 continue;
             }
             let cgroup = CgroupTarget {
@@ -172,21 +206,37 @@ impl PodState {
 
     /// The sampler could not read one of our targets any more.
     pub(super) fn lost(&mut self, id: TargetId, now: ClockPair) {
-        if self.network_id == id
-            && let Some(found) = self.found.take()
-        {
-            self.before = Some((now.monotonic, found));
+        if self.network_id == id {
+            self.lose(now.monotonic);
+        }
+    }
+
+    /// Takes in whether another pod has as good a claim to the netns; without another pod in it, what was
+    /// found when there was one stands, unless the claim is a different one now. Whether that is news.
+    pub(super) fn contest(&mut self, by_another: Option<bool>, by_its_sandbox: bool) -> bool {
+        let claim = (self.network_id, by_its_sandbox);
+        let contested = by_another.unwrap_or(self.contested_as == Some(claim));
+        self.contested_as = contested.then_some(claim);
+        let news = self.contested != contested;
+        self.contested = contested;
+        self.changed |= news;
+        news
+    }
+
+    /// Processes can be seen, or cannot any more.
+    pub(super) fn see_again(&mut self, now: ClockPair) {
+        if self.found.is_none() {
             self.changed = true;
             self.look_soon(now.monotonic);
         }
     }
 
-    fn look_soon(&mut self, now: Monotonic) {
+    pub(super) fn look_soon(&mut self, now: Monotonic) {
         self.retry_gap = FIRST_RETRY;
         self.retry_at = Some(now);
     }
 
-    fn look_later(&mut self, now: Monotonic) {
+    pub(super) fn look_later(&mut self, now: Monotonic) {
         self.retry_at = Some(now.plus(self.retry_gap));
         self.retry_gap = (self.retry_gap * 2).min(LAST_RETRY);
     }
@@ -196,13 +246,14 @@ impl PodState {
         let pod = known.pods.get(&self.directory.uid);
         let named = |id: &ContainerId| {
             pod.is_some_and(|pod| {
-                pod.containers.iter().any(|container| container.id == *id)
+                pod.containers.iter().any(|container| container.id.as_ref() == Some(id))
                     || pod.sandboxes.iter().any(|sandbox| sandbox.id == *id)
             })
         };
         self.children.iter().any(|child| {
             let age = now.since(child.cgroup.first_seen).unwrap_or_default();
-            age < young && !named(&child.directory.id)
+            let is_sandbox = self.sandbox_id() == Some(&child.directory.id);
+            age < young && !is_sandbox && !named(&child.directory.id)
         })
     }
 
@@ -215,13 +266,25 @@ impl PodState {
         named: bool,
         health: &Health,
     ) -> bool {
-        let known = known.pods.get(&self.directory.uid);
+        if let Some(told) = known.pods.get(&self.directory.uid) {
+            self.known = Some(told.clone());
+        }
+        let known = self.known.clone();
+        let known = known.as_ref();
         let due = self.retry_at.is_some_and(|at| at <= now.monotonic);
-        if self.ended || !(self.changed || named || due) {
+        let settles = self.settle_at.is_some_and(|at| at <= now.monotonic);
+        let rewires = self.rewire_at.is_some_and(|at| at <= now.monotonic);
+        if self.ended || !(self.changed || named || due || settles || rewires) {
             return false;
         }
         let ids: Vec<_> = self.children.iter().map(|child| child.directory.id.clone()).collect();
-        let sandbox = sandbox::settle(&ids, known.map(Arc::as_ref));
+        let oldest = self.children.first().map(|child| child.cgroup.first_seen);
+        // Since when a source that lists containers could have claimed it.
+        let claimable = oldest.zip(host.claims_since).map(|(oldest, since)| oldest.max(since));
+        let unclaimed = claimable.and_then(|since| now.monotonic.since(since));
+        let sandbox = sandbox::settle(&ids, known.map(Arc::as_ref), unclaimed.unwrap_or_default());
+        let until = claimable.map(|since| since.plus(UNCLAIMED)).filter(|at| *at > now.monotonic);
+        self.settle_at = until.filter(|_| sandbox == Sandbox::Unsettled);
         // What was once settled stays so while that child lives: a source that went away changes nothing.
         let stands = match &self.sandbox {
             Sandbox::Is(id, _) => ids.contains(id),
@@ -237,12 +300,16 @@ impl PodState {
         if due || self.process_is_second_choice() {
             self.find_process(host, known.map(Arc::as_ref), now);
         }
+        if rewires {
+            self.look_at_interfaces(host, now.monotonic);
+        }
         if self.children.is_empty() {
             // A directory without containers is what a runtime leaves behind, not a running pod.
             self.changed = false;
             return self.target.take().is_some();
         }
-        let changed = self.changed || self.target.as_ref().is_none_or(|target| differs(target, known));
+        let changed =
+            self.changed || self.target.as_ref().is_none_or(|target| target::differs(target, known));
         self.changed = false;
         if changed {
             self.target = Some(Arc::new(self.make_target(host, known, now, health)));
@@ -250,88 +317,9 @@ impl PodState {
         changed
     }
 
-    /// The pinned process is not the sandbox's though we know the sandbox by now.
-    fn process_is_second_choice(&self) -> bool {
-        match (&self.sandbox, &self.found) {
-            (Sandbox::Is(id, _), Some(found)) => found.container != *id && self.changed,
-            _ => false,
-        }
-    }
-
-    /// Looks for a process to read the network through, the sandbox's first.
-    fn find_process(&mut self, host: &mut Host, known: Option<&KnownPod>, now: ClockPair) {
-        if self.children.is_empty() {
-            self.retry_at = None;
-            return;
-        }
-        let mut children: Vec<_> =
-            self.children.iter().map(|child| (&child.directory.id, &child.directory.path)).collect();
-        if let Sandbox::Is(sandbox, _) = &self.sandbox {
-            children.sort_by_key(|(id, _)| *id != sandbox);
-        }
-        let runtime_pid = known.and_then(|known| {
-            let here = |id: &ContainerId| self.children.iter().any(|child| child.directory.id == *id);
-            known.sandboxes.iter().find(|sandbox| sandbox.ready && here(&sandbox.id))?.pid
-        });
-        let wanted = Wanted { uid: &self.directory.uid, children, runtime_pid };
-        match process::find(host, &wanted) {
-            Ok(found) => self.adopt(host, found, now),
-            Err(vain) => {
-                let settled =
-                    now.monotonic.since(self.first_seen.monotonic).is_some_and(|age| age >= SETTLING);
-                let absent = self.target.as_ref().map(|target| &target.network);
-                let waiting = matches!(absent, Some(NetworkTarget::Absent(Unavailable::NotYet)));
-                self.changed |= self.found.is_none() && (vain != self.vain || (waiting && settled));
-                self.vain = vain;
-                self.look_later(now.monotonic);
-            }
-        }
-    }
-
-    fn adopt(&mut self, host: &mut Host, found: Found, now: ClockPair) {
-        self.retry_at = None;
-        self.vain = Vain::default();
-        if self.must_look_again(host, &found, now.monotonic) {
-            self.look_later(now.monotonic);
-        }
-        let same = match (&self.found, &self.before) {
-            // Both live: then equal numbers are one netns.
-            (Some(present), _) if is_in_its_netns(&present.process) == Ok(true) => {
-                present.process.netns == found.process.netns
-            }
-            (Some(present), _) => self.same_netns(now.monotonic, present, &found),
-            (None, Some((lost_at, before))) => self.same_netns(*lost_at, before, &found),
-            (None, None) => true,
-        };
-        if !same {
-            self.network_id = host.fresh_id();
-        }
-        let unchanged = self.found.as_ref().is_some_and(|present| present.process.pid == found.process.pid);
-        if !unchanged || !same || self.host_interface.is_none() {
-            let interface = net_dev::primary_interface(&found.process);
-            let host_interface = find_host_interface(host, &found, interface);
-            self.changed |= (interface, &host_interface) != (self.interface, &self.host_interface);
-            (self.interface, self.host_interface) = (interface, host_interface);
-        }
-        if unchanged && same {
-            return;
-        }
-        self.changed = true;
-        self.found_under = self.sandbox_id().cloned();
-        self.found = Some(found);
-    }
-
-    /// Whether what was found may still change, since the pod is being made.
-    ///
-    /// A runtime puts a process into its cgroup before the process enters its namespaces: for some
-    /// milliseconds it is in the node's netns, and later its interfaces are still to come.
-    fn must_look_again(&self, host: &Host, found: &Found, now: Monotonic) -> bool {
-        let age = self.age_of(&found.container, now);
-        if Some(found.process.netns) == host.init_netns {
-            age < SETTLING
-        } else {
-            host.links.is_some() && self.host_interface.is_none() && age < LINKING
-        }
+    /// When something is to be looked at again.
+    pub(super) fn next_look(&self) -> Option<Monotonic> {
+        [self.retry_at, self.settle_at, self.rewire_at].into_iter().flatten().min()
     }
 
     /// Time since the child of this id was first seen.
@@ -340,96 +328,10 @@ impl PodState {
         child.and_then(|child| now.since(child.cgroup.first_seen)).unwrap_or_default()
     }
 
-    /// A pin that no sampler reads, on the node's network say, is looked at now and then.
-    pub(super) fn check_pin(&mut self, now: ClockPair) {
-        let unread = self.target.as_ref().is_some_and(|pod| matches!(pod.network, NetworkTarget::Absent(_)));
-        let dead = |found: &Found| is_in_its_netns(&found.process) != Ok(true);
-        if unread && self.found.as_ref().is_some_and(dead) {
-            self.lost(self.network_id, now);
-        }
-    }
-
-    /// Whether a process reads the same netns as one that was found before it.
-    ///
-    /// The kernel hands the inode number of a dead netns to the next one, so an equal number is not
-    /// enough: the sandbox must be the same, where it is known, and the process must belong to a
-    /// container that was there before the other process was missed.
-    fn same_netns(&self, missed_at: Monotonic, before: &Found, found: &Found) -> bool {
-        let sandbox_stands = match (&self.found_under, self.sandbox_id()) {
-            (Some(then), Some(now)) => then == now,
-            _ => true,
-        };
-        let older =
-            |child: &Child| child.directory.id == found.container && child.cgroup.first_seen <= missed_at;
-        before.process.netns == found.process.netns && sandbox_stands && self.children.iter().any(older)
-    }
-
-    fn sandbox_id(&self) -> Option<&ContainerId> {
+    pub(super) fn sandbox_id(&self) -> Option<&ContainerId> {
         match &self.sandbox {
             Sandbox::Is(id, _) => Some(id),
             Sandbox::None | Sandbox::Unsettled => None,
-        }
-    }
-
-    fn make_target(
-        &mut self,
-        host: &Host,
-        known: Option<&Arc<KnownPod>>,
-        now: ClockPair,
-        health: &Health,
-    ) -> PodTarget {
-        let (sandbox, containers): (Vec<_>, Vec<_>) = self
-            .children
-            .iter()
-            .map(|child| self.container_target(child, known))
-            .partition(|container| container.cgroup.role == CgroupRole::Sandbox);
-        let (network, host_network) = self.network(host, known.map(Arc::as_ref), now, health);
-        let old = self.target.as_ref().map(|target| target.evidence.clone());
-        let evidence = evidence::write(
-            self,
-            host,
-            known.map(Arc::as_ref),
-            &network,
-            old.as_deref().map_or(&[], Vec::as_slice),
-            now.wall,
-        );
-        let handler =
-            known.and_then(|known| known.sandboxes.first()).map_or("", |sandbox| &sandbox.runtime_handler);
-        let since =
-            self.children.iter().map(|child| child.cgroup.since).max().unwrap_or(self.first_seen.wall);
-        PodTarget {
-            id: self.network_id,
-            runtime_uid: self.directory.uid.clone(),
-            known: known.cloned(),
-            cgroup: self.cgroup.clone(),
-            containers,
-            sandbox: sandbox.into_iter().next(),
-            sandbox_settled: self.sandbox != Sandbox::Unsettled,
-            qos_class: self.directory.qos_class,
-            host_network,
-            process: self.found.as_ref().map(|found| found.process.clone()),
-            network,
-            host_interface: self.host_interface.clone(),
-            runtime_vm: self.children.iter().any(|child| child.directory.virtual_machine)
-                || handler.contains("kata")
-                || handler.contains("runsc"),
-            evidence: Arc::new(evidence),
-            since,
-        }
-    }
-
-    fn container_target(&self, child: &Child, known: Option<&Arc<KnownPod>>) -> ContainerTarget {
-        let id = &child.directory.id;
-        let is_sandbox = matches!(&self.sandbox, Sandbox::Is(sandbox, _) if sandbox == id);
-        // The pod names its containers; each gets a share of that one value, not a copy of it.
-        let named = known.and_then(|known| known.containers.iter().find(|container| container.id == *id));
-        ContainerTarget {
-            cgroup: CgroupTarget {
-                role: if is_sandbox { CgroupRole::Sandbox } else { CgroupRole::Container },
-                ..child.cgroup.clone()
-            },
-            container_id: id.clone(),
-            known: named.map(|container| Arc::new(container.clone())),
         }
     }
 }
@@ -437,13 +339,4 @@ impl PodState {
 /// Whether a source knows a living sandbox that has no cgroup of its own.
 fn has_absent_sandbox(known: &KnownPod, children: &[ContainerId]) -> bool {
     known.sandboxes.iter().any(|sandbox| sandbox.ready && !children.contains(&sandbox.id))
-}
-
-/// Whether the names in the target are not the ones known now.
-fn differs(target: &PodTarget, known: Option<&Arc<KnownPod>>) -> bool {
-    match (&target.known, known) {
-        (Some(then), Some(now)) => !Arc::ptr_eq(then, now) && then != now,
-        (None, None) => false,
-        _ => true,
-    }
 }

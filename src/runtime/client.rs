@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -25,14 +24,10 @@ use crate::model::health::Health;
 use crate::model::health::Room;
 use crate::model::health::Trouble;
 
-use super::cri::RuntimeError;
+use super::DEADLINE;
+use super::LARGEST_ANSWER;
+use super::error::RuntimeError;
 use super::pods::bounded;
-
-/// A runtime that takes longer is as good as gone.
-pub(super) const DEADLINE: Duration = Duration::from_secs(2);
-
-/// The kubelet's value; a node of 1,000 containers needs more than the usual 4 MiB.
-const LARGEST_ANSWER: usize = 16 << 20;
 
 /// One connection, shared by all clones. It is made when it is first used, and again after every loss.
 #[derive(Clone, Debug)]

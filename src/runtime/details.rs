@@ -56,6 +56,18 @@ impl<T> Details<T> {
         self.0.insert(id, Asked { state, detail, again: Some(again) });
     }
 
+    /// What is known of the thing may be out of date: it stays until it is asked for again, at once.
+    pub(super) fn expire(&mut self, id: &str, now: Instant) {
+        if let Some(asked) = self.0.get_mut(id) {
+            asked.again = Some(now);
+        }
+    }
+
+    /// The same of all.
+    pub(super) fn expire_all(&mut self, now: Instant) {
+        self.0.values_mut().for_each(|asked| asked.again = Some(now));
+    }
+
     /// Forgets all but `ids`.
     pub(super) fn keep<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
         let listed: HashSet<&str> = ids.collect();
@@ -86,6 +98,22 @@ mod tests {
         assert_eq!(details.get("a"), Some(&"created"));
         assert!(!details.is_due("a", 1, now));
         assert!(details.is_due("a", 1, now + AFTER_SILENCE));
+    }
+
+    #[test]
+    fn what_is_out_of_date_stays_until_it_is_asked_for_again() {
+        let (mut details, now) = (Details::default(), Instant::now());
+        for id in ["a", "b"] {
+            details.answered(id.into(), 0, 4242, None);
+        }
+        details.expire("a", now);
+        details.expire("nobody", now);
+        assert_eq!(["a", "b", "nobody"].map(|id| details.is_due(id, 0, now)), [true, false, true]);
+        assert_eq!((details.get("a"), details.get("nobody")), (Some(&4242), None));
+        details.answered("a".into(), 0, 4343, None);
+        assert!(!details.is_due("a", 0, now));
+        details.expire_all(now);
+        assert!(details.is_due("a", 0, now) && details.is_due("b", 0, now));
     }
 
     #[test]

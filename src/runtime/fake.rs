@@ -54,6 +54,9 @@ pub(super) const CREATED: u64 = 1_000;
 /// The gRPC status of a method that the server does not have.
 const UNIMPLEMENTED: u32 = 12;
 
+/// The gRPC status of one that is out of order.
+const UNAVAILABLE: u32 = 14;
+
 pub(super) fn entry(key: &str, value: &str) -> Entry {
     Entry { key: key.to_owned().into(), value: value.to_owned().into() }
 }
@@ -141,6 +144,16 @@ impl FakeRuntime {
     /// The method is not implemented.
     pub(crate) fn refuse(&self, method: &'static str) {
         self.with(|script| script.failing.insert(method, UNIMPLEMENTED));
+    }
+
+    /// The method is there, and never works.
+    pub(crate) fn fail(&self, method: &'static str) {
+        self.with(|script| script.failing.insert(method, UNAVAILABLE));
+    }
+
+    /// The method works again.
+    pub(crate) fn heal(&self, method: &str) {
+        self.with(|script| script.failing.remove(method));
     }
 
     /// Everything ended and was removed.

@@ -16,6 +16,7 @@ use crate::model::identity::KnownPod;
 use crate::model::identity::KnownSandbox;
 use crate::model::identity::NetworkMode;
 use crate::model::identity::PodUid;
+use crate::model::identity::Requests;
 use crate::model::identity::Source;
 use crate::model::time::WallTime;
 
@@ -31,7 +32,7 @@ use super::messages::value;
 const LONGEST_TEXT: usize = 1024;
 
 /// More labels of one pod are not kept.
-const MOST_LABELS: usize = 128;
+pub(super) const MOST_LABELS: usize = 128;
 
 /// What one verbose status told of a sandbox; asked for once for each state it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,9 +77,19 @@ impl ContainerDetail {
     }
 }
 
+/// All a runtime lists, ended things too.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Listed {
+    pub(super) sandboxes: Vec<PodSandbox>,
+    pub(super) containers: Vec<Container>,
+    /// Entries that could not be taken for either.
+    pub(super) refused: usize,
+}
+
 /// Both lists, and the details known so far.
 #[derive(Debug)]
 pub(super) struct Lists<'a, S, C> {
+    pub(super) source: Source,
     pub(super) sandboxes: &'a [PodSandbox],
     pub(super) containers: &'a [Container],
     pub(super) sandbox_detail: S,
@@ -118,7 +129,7 @@ where
             let pod = match pod_of_sandbox.get(listed.pod_sandbox_id.as_str()) {
                 Some(uid) => pods.get_mut(uid),
                 // Its sandbox was made after the sandboxes were listed, or is gone already.
-                None => pod_of_labels(&listed.labels)
+                None => pod_of_labels(&listed.labels, self.source)
                     .map(|pod| pods.entry(pod.runtime_uid.clone()).or_insert(pod)),
             };
             match pod {
@@ -151,7 +162,7 @@ where
             uid: (!static_pod).then(|| runtime_uid.clone()),
             static_pod,
             labels: own_labels(&listed.labels),
-            ..unnamed(runtime_uid, bounded(&metadata.namespace), bounded(&metadata.name))
+            ..KnownPod::named(runtime_uid, bounded(&metadata.namespace), bounded(&metadata.name), self.source)
         };
         Some((sandbox, pod))
     }
@@ -168,7 +179,8 @@ where
             .or_else(|| image_name(&listed.image_ref));
         let restarts = value(&listed.annotations, "io.kubernetes.container.restartCount").map(text);
         Some(KnownContainer {
-            id: ContainerId::new(&listed.id)?,
+            id: Some(ContainerId::new(&listed.id)?),
+            runtime: None,
             name: name.unwrap_or_else(|| bounded(&metadata.name).to_owned()).into(),
             // Init containers and sidecars look the same to the runtime; a source that knows the pod's
             // spec overrides this.
@@ -180,10 +192,10 @@ where
                 // Created; or unknown, which the kubelet shows as waiting too.
                 _ => ContainerState::Waiting,
             },
+            state_reason: None,
             restart_count: restarts.and_then(|count| count.parse().ok()).unwrap_or(metadata.attempt),
             started_at: detail.started_at,
-            cpu_request_cores: None,
-            memory_request_bytes: None,
+            requests: Requests::default(),
         })
     }
 }
@@ -207,29 +219,11 @@ fn settle(mut pod: KnownPod) -> KnownPod {
 
 /// A pod of which only a container is listed so far, by the labels the kubelet gives each container.
 /// Whether it is static, and so whether this UID is the API object's, only its sandbox tells.
-fn pod_of_labels(labels: &[Entry]) -> Option<KnownPod> {
+fn pod_of_labels(labels: &[Entry], source: Source) -> Option<KnownPod> {
     let uid = PodUid::new(&text(value(labels, "io.kubernetes.pod.uid")?))?;
     let namespace = text(value(labels, "io.kubernetes.pod.namespace")?);
     let name = text(value(labels, "io.kubernetes.pod.name")?);
-    Some(unnamed(uid, &namespace, &name))
-}
-
-fn unnamed(runtime_uid: PodUid, namespace: &str, name: &str) -> KnownPod {
-    KnownPod {
-        runtime_uid,
-        uid: None,
-        namespace: namespace.into(),
-        name: name.into(),
-        static_pod: false,
-        host_network: None,
-        phase: None,
-        start_time: None,
-        owner: None,
-        labels: BTreeMap::new(),
-        sandboxes: Vec::new(),
-        containers: Vec::new(),
-        sources: vec![Source::Cri],
-    }
+    Some(KnownPod::named(uid, &namespace, &name, source))
 }
 
 /// `kubernetes.io/config.source` is `api`, or where the kubelet read the pod: `file` or `http`. Without
@@ -250,7 +244,7 @@ fn image_of(image: &ImageSpec) -> Option<Arc<str>> {
 }
 
 /// A bare digest names nothing a person would know, so it is no name: absent, rather than that.
-fn image_name(image: &str) -> Option<Arc<str>> {
+pub(super) fn image_name(image: &str) -> Option<Arc<str>> {
     let digest = image.strip_prefix("sha256:").unwrap_or(image);
     let bare = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     (!image.is_empty() && !image.starts_with("sha256:") && !bare).then(|| bounded(image).into())

@@ -12,7 +12,13 @@ use super::super::messages::PodSandboxStatus;
 use super::*;
 
 fn assemble(sandboxes: &[PodSandbox], containers: &[Container]) -> Assembled {
-    let lists = Lists { sandboxes, containers, sandbox_detail: |_: &_| None, container_detail: |_: &_| None };
+    let lists = Lists {
+        source: Source::Cri,
+        sandboxes,
+        containers,
+        sandbox_detail: |_: &_| None,
+        container_detail: |_: &_| None,
+    };
     lists.assemble()
 }
 
@@ -157,6 +163,7 @@ fn a_sandbox_that_is_not_ready_has_no_pid_but_still_tells_whose_network_it_was()
     let mut dead = sandbox('a', 0);
     dead.state = 1;
     let lists = Lists {
+        source: Source::Cri,
         sandboxes: &[dead],
         containers: &[],
         sandbox_detail: |_: &_| Some(&detail),

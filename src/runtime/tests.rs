@@ -14,20 +14,20 @@ use crate::model::health::Trouble;
 use crate::model::identity::ContainerState;
 use crate::model::time::WallTime;
 
-use super::client::DEADLINE;
-use super::cri::Cri;
-use super::cri::RuntimeError;
-use super::cri::Version;
+use super::DEADLINE;
+use super::engine::Engine;
+use super::error::RuntimeError;
 use super::fake;
 use super::fake::FakeRuntime;
 use super::fake::container;
 use super::fake::sandbox;
+use super::version::Version;
 
 const NOT_FOUND: u32 = 5;
 
-fn client(socket: PathBuf) -> (Cri, Arc<Health>) {
+fn client(socket: PathBuf) -> (Engine, Arc<Health>) {
     let health = Arc::new(Health::default());
-    (Cri::new(socket, health.clone()), health)
+    (Engine::cri(socket, health.clone()), health)
 }
 
 fn version(name: &str, version: &str) -> Version {

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use super::reply::{Content, JSON, Keep, Refusal};
+use super::exposition::Form;
+use super::paper::Paper;
+use super::reply::{Content, JSON, Keep, PROMETHEUS, Refusal};
 use crate::model::time::Monotonic;
 
 const KEPT_BYTES: usize = 2 << 20;
@@ -42,7 +44,64 @@ pub(super) enum Common {
     Node,
     /// `/api/v1/map`.
     Map,
+    /// `/metrics/resource`.
+    Resource,
+    /// `/metrics/cadvisor`, in each form.
+    CadvisorText,
+    /// The same.
+    CadvisorOpenMetrics,
+    /// The same.
+    CadvisorProtobuf,
+    /// `/metrics/pods`, in each form.
+    SeriesText,
+    /// The same.
+    SeriesOpenMetrics,
+    /// The same.
+    SeriesProtobuf,
+    /// `/stats/summary`.
+    Summary,
+    /// `/stats/summary?only_cpu_and_memory=true`.
+    CpuAndMemorySummary,
+    /// `/pods`.
+    KubeletPods,
+    /// `/api/v1/metric-export`.
+    HeapsterExport,
 }
+
+impl Common {
+    const COUNT: usize = 15;
+
+    /// Those with a hundred series for each container, which are written on the memory of the one before.
+    const LARGE: [Self; 6] = [
+        Self::CadvisorText,
+        Self::CadvisorOpenMetrics,
+        Self::CadvisorProtobuf,
+        Self::SeriesText,
+        Self::SeriesOpenMetrics,
+        Self::SeriesProtobuf,
+    ];
+
+    /// What it is written in.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Pods
+            | Self::Containers
+            | Self::Node
+            | Self::Map
+            | Self::Summary
+            | Self::CpuAndMemorySummary
+            | Self::KubeletPods
+            | Self::HeapsterExport => JSON,
+            Self::Resource => PROMETHEUS,
+            Self::CadvisorText | Self::SeriesText => Form::Text.media_type(),
+            Self::CadvisorOpenMetrics | Self::SeriesOpenMetrics => Form::OpenMetrics.media_type(),
+            Self::CadvisorProtobuf | Self::SeriesProtobuf => Form::Protobuf.media_type(),
+        }
+    }
+}
+
+/// Where the first who asks for a document leaves it for the others.
+type Place = Arc<OnceLock<Arc<Rendered>>>;
 
 /// The documents of one sweep.
 #[derive(Debug, Default)]
@@ -55,7 +114,9 @@ pub(super) struct Cache {
 struct Kept {
     /// What the documents show: a tick, or a generation of the map.
     version: u64,
-    common: [Arc<OnceLock<Arc<Rendered>>>; 4],
+    common: [Place; Common::COUNT],
+    /// What the large ones of them were written on before.
+    papers: [Paper; Common::LARGE.len()],
     others: BTreeMap<String, Arc<Rendered>>,
     others_bytes: usize,
     pods_rendered: usize,
@@ -65,30 +126,51 @@ impl Kept {
     /// Forgets all of an older version. `false` if `version` is itself the older one.
     fn turn_to(&mut self, version: u64) -> bool {
         if version > self.version {
-            *self = Self { version, ..Self::default() };
+            let Self { mut common, papers, .. } = std::mem::take(self);
+            let mut written =
+                Common::LARGE.into_iter().map(|large| body(std::mem::take(&mut common[large as usize])));
+            let papers = papers.map(|paper| paper.next(written.next().flatten()));
+            *self = Self { version, papers, ..Self::default() };
         }
         version == self.version
     }
+
+    /// Memory to write this document on.
+    fn memory_for(&mut self, document: Common) -> Vec<u8> {
+        let paper = self.papers.iter_mut().zip(Common::LARGE).find(|(_, large)| *large == document);
+        paper.map(|(paper, _)| paper.take()).unwrap_or_default()
+    }
+}
+
+/// The bytes of a document that nobody else asks for any more.
+fn body(place: Place) -> Option<Bytes> {
+    let rendered = Arc::into_inner(place)?.into_inner()?;
+    Some(Arc::into_inner(rendered)?.content.into_plain())
 }
 
 impl Cache {
-    /// The default query of `document`, rendered by the first who asks; others wait for that.
+    /// The default query of `document`, rendered by the first who asks, on the memory that it is given; others
+    /// wait for that.
     pub(super) fn common(
         &self,
         version: u64,
         document: Common,
         now: Monotonic,
-        render: impl FnOnce() -> Vec<u8>,
+        render: impl FnOnce(Vec<u8>) -> Vec<u8>,
     ) -> Arc<Rendered> {
         let place = {
             let mut kept = self.kept();
             // A reader may still hold the snapshot before: it renders for itself.
             if kept.turn_to(version) { kept.common[document as usize].clone() } else { Arc::default() }
         };
-        place.get_or_init(|| Arc::new(rendered(render().into(), now))).clone()
+        let render = || {
+            let memory = self.kept().memory_for(document);
+            Arc::new(rendered(render(memory).into(), document.media_type(), now))
+        };
+        place.get_or_init(render).clone()
     }
 
-    /// Any other query: `path` with all it asks, rendered out of `pods` of the node's `of` pods.
+    /// Any other query: `path` with all it asks, rendered as `media_type` out of `pods` of the node's `of` pods.
     ///
     /// # Errors
     /// 429 when the budget of this sweep is spent, 503 when slow clients hold too many answers.
@@ -98,6 +180,7 @@ impl Cache {
         path: &str,
         (pods, of): (usize, usize),
         now: Monotonic,
+        media_type: &'static str,
         render: impl FnOnce() -> Vec<u8>,
     ) -> Result<Arc<Rendered>, Refusal> {
         {
@@ -120,9 +203,10 @@ impl Cache {
         if self.held.load(Ordering::Relaxed) > HELD_BYTES {
             return Err(Refusal::unavailable("too many answers wait for slow clients to read them"));
         }
-        let rendered = Arc::new(rendered(self.counted(render()), now));
+        let rendered = Arc::new(rendered(self.counted(render()), media_type, now));
         let mut kept = self.kept();
-        let bytes = kept.others_bytes + rendered.content.len();
+        // Of a short answer the query may be the larger part.
+        let bytes = kept.others_bytes + path.len() + rendered.content.len();
         if kept.version == version && bytes <= KEPT_BYTES {
             kept.others_bytes = bytes;
             kept.others.insert(path.to_owned(), rendered.clone());
@@ -141,8 +225,8 @@ impl Cache {
     }
 }
 
-fn rendered(body: Bytes, at: Monotonic) -> Rendered {
-    Rendered { content: Content::new(body, JSON, Keep::Revalidate), at }
+fn rendered(body: Bytes, media_type: &'static str, at: Monotonic) -> Rendered {
+    Rendered { content: Content::new(body, media_type, Keep::Revalidate), at }
 }
 
 struct Held {
@@ -173,9 +257,9 @@ mod tests {
     fn the_default_query_is_rendered_once_a_sweep() {
         let (cache, times) = (Cache::default(), Cell::new(0));
         let ask = |tick| {
-            cache.common(tick, Common::Pods, NOW, || {
+            cache.common(tick, Common::Pods, NOW, |memory| {
                 times.set(times.get() + 1);
-                vec![b'x']
+                memory
             })
         };
         for tick in [1, 1, 1, 2, 2] {
@@ -190,7 +274,7 @@ mod tests {
     #[test]
     fn other_queries_are_shared_and_have_a_budget() {
         let cache = Cache::default();
-        let ask = |tick, path: &str| cache.other(tick, path, (100, 100), NOW, || vec![b'x'; 10]);
+        let ask = |tick, path: &str| cache.other(tick, path, (100, 100), NOW, JSON, || vec![b'x'; 10]);
         for path in 0..32 {
             ask(1, &path.to_string()).unwrap();
         }
@@ -202,9 +286,45 @@ mod tests {
     }
 
     #[test]
+    fn a_long_question_with_a_short_answer_takes_its_room() {
+        let cache = Cache::default();
+        let rendered = Cell::new(0);
+        let ask = |number: usize| {
+            let path = format!("{number:0>8000}");
+            let answer = cache.other(1, &path, (1, 10_000), NOW, JSON, || {
+                rendered.set(rendered.get() + 1);
+                vec![b'x']
+            });
+            answer.unwrap();
+        };
+        (0..400).for_each(ask);
+        (0..400).for_each(ask);
+        let kept = KEPT_BYTES / 8001;
+        assert_eq!(rendered.get(), 800 - kept, "no more than {kept} are kept");
+    }
+
+    #[test]
+    fn only_large_documents_keep_their_memory() {
+        let cache = Cache::default();
+        let capacity = |tick, document| {
+            let seen = Cell::new(0);
+            cache.common(tick, document, NOW, |mut memory| {
+                seen.set(memory.capacity());
+                memory.reserve(1 << 16);
+                memory.push(b'x');
+                memory
+            });
+            seen.get()
+        };
+        assert_eq!([1, 2].map(|tick| capacity(tick, Common::Pods)), [0, 0]);
+        assert_eq!(capacity(3, Common::SeriesText), 0);
+        assert!(capacity(4, Common::SeriesText) >= 1 << 16);
+    }
+
+    #[test]
     fn bytes_that_clients_do_not_read_are_bounded() {
         let cache = Cache::default();
-        let ask = |path: &str| cache.other(1, path, (1, 1), NOW, || vec![0; 9 << 20]);
+        let ask = |path: &str| cache.other(1, path, (1, 1), NOW, JSON, || vec![0; 9 << 20]);
         let unread = (ask("a").unwrap(), ask("b").unwrap());
         assert_eq!(ask("c").unwrap_err().reply().status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(unread);

@@ -1,17 +1,21 @@
 //! Who is connected, who waits, and who has to go when there is no room.
 //!
 //! A connection is a *visit*. Between requests, and while its next one is incomplete, it can be ended
-//! without breaking a promise; then, when the house is full, the oldest such visit makes room.
+//! without breaking a promise. When the house is full the oldest of these makes room, those that never had
+//! a complete request first. Thousands that say nothing pass through in a tenth of a second, in which a TLS
+//! handshake does not come to a request: each step of one counts as if the connection were as young as that.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::limits::Limits;
+use super::slots::Slots;
 use crate::model::health::Health;
 
 /// All visits.
@@ -22,7 +26,9 @@ pub(super) struct Crowd {
     visits: Mutex<BTreeMap<u64, Arc<Visit>>>,
     next: AtomicU64,
     /// Requests in flight that are not for a health route.
-    busy: AtomicUsize,
+    busy: Slots,
+    /// Answers that go on.
+    live: Slots,
 }
 
 /// One connection.
@@ -40,12 +46,16 @@ pub(super) struct Visit {
 #[derive(Debug)]
 struct Progress {
     phase: Phase,
-    /// At least one request was complete.
-    came_to_something: bool,
+    reached: Reached,
+    reached_at: Instant,
     /// Bytes of the next request came while this one was being answered.
     read_ahead: bool,
     /// The client's receive buffer has been full since.
     write_blocked: Option<Instant>,
+    /// When the requests began that share this connection, oldest first. HTTP/2 only.
+    streams: Vec<Instant>,
+    /// Answers that go on, each with the instant since which the client has not taken what it was given.
+    live: BTreeMap<u64, Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +63,28 @@ enum Phase {
     /// The head of a request is awaited or incomplete.
     Reading { since: Instant },
     /// A request is in flight.
-    Answering { since: Instant, ordinary: bool, handed_over: bool },
+    Answering { since: Instant, has_slot: bool, handed_over: bool },
     /// Between two requests.
     Idle { since: Instant },
+}
+
+/// Nobody is waited for so long: a year.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// And so much younger still: a step takes its time, too.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// How far a connection has ever come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
+    /// It is open.
+    Connected,
+    /// A TLS handshake has begun.
+    Spoke,
+    /// TLS is agreed upon.
+    Agreed,
+    /// At least one request was complete.
+    Asked,
 }
 
 /// A visit for as long as this is held.
@@ -65,8 +94,9 @@ pub(super) struct Place(Arc<Visit>);
 impl Crowd {
     /// Nobody yet.
     pub(super) fn new(limits: Limits, health: Arc<Health>) -> Arc<Self> {
-        let (visits, next, busy) = Default::default();
-        Arc::new(Self { limits, health, visits, next, busy })
+        let (busy, live) = (Slots::of_requests(&limits), Slots::of_streams(&limits));
+        let (visits, next) = (Mutex::default(), AtomicU64::default());
+        Arc::new(Self { limits, health, visits, next, busy, live })
     }
 
     /// How much all and each may cost.
@@ -96,11 +126,15 @@ impl Crowd {
             return None;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
         let progress = Progress {
-            phase: Phase::Reading { since: Instant::now() },
-            came_to_something: false,
+            phase: Phase::Reading { since: now },
+            reached: Reached::Connected,
+            reached_at: now,
             read_ahead: false,
             write_blocked: None,
+            streams: Vec::new(),
+            live: BTreeMap::new(),
         };
         let (crowd, evicted) = (self.clone(), Notify::new());
         let visit = Arc::new(Visit { crowd, number, address, progress: Mutex::new(progress), evicted });
@@ -109,14 +143,14 @@ impl Crowd {
         Some(Place(visit))
     }
 
-    /// Ends the oldest visit without a complete request, those who never had one first.
+    /// Ends one visit without a request in flight, if there is one.
     fn evict(&self, visits: &mut BTreeMap<u64, Arc<Visit>>, among: impl Fn(&Visit) -> bool) -> bool {
         let candidates = visits.values().filter(|visit| among(visit)).filter_map(|visit| {
             let progress = visit.progress();
             let in_flight = matches!(progress.phase, Phase::Answering { .. });
-            (!in_flight).then_some((progress.came_to_something, visit.number))
+            (!in_flight).then_some((progress.reached == Reached::Asked, progress.stands(), visit.number))
         });
-        let Some(visit) = candidates.min().and_then(|(_, number)| visits.remove(&number)) else {
+        let Some(visit) = candidates.min().and_then(|(_, _, number)| visits.remove(&number)) else {
             return false;
         };
         visit.evicted.notify_one();
@@ -144,7 +178,12 @@ impl Visit {
         self.evicted.notified().await;
     }
 
-    /// Bytes came.
+    /// It has come so far.
+    pub(super) fn reached(&self, point: Reached) {
+        self.progress().come_to(point);
+    }
+
+    /// Bytes of a request came.
     pub(super) fn received(&self) {
         let mut progress = self.progress();
         match progress.phase {
@@ -157,19 +196,43 @@ impl Visit {
     /// A request is complete. `false`: too many are in flight to take one more that is not about
     /// our health.
     pub(super) fn begin(&self, about_health: bool) -> bool {
-        let limits = &self.crowd.limits;
         let mut progress = self.progress();
         self.forget_request(&progress);
         let since = match progress.phase {
             Phase::Reading { since } => since,
             Phase::Idle { .. } | Phase::Answering { .. } => Instant::now(),
         };
-        let most = limits.connections.saturating_sub(limits.kept_for_health);
-        let admitted = about_health || self.crowd.busy.fetch_add(1, Ordering::Relaxed) < most;
-        progress.phase = Phase::Answering { since, ordinary: !about_health, handed_over: false };
-        progress.came_to_something = true;
+        let has_slot = !about_health && self.crowd.busy.take(self.address);
+        progress.phase = Phase::Answering { since, has_slot, handed_over: false };
+        progress.come_to(Reached::Asked);
         progress.read_ahead = false;
-        admitted
+        about_health || has_slot
+    }
+
+    /// One of several requests at once is complete. It is in flight until the value is dropped.
+    pub(super) fn begin_stream(self: &Arc<Self>, about_health: bool) -> Stream {
+        let has_slot = !about_health && self.crowd.busy.take(self.address);
+        let (visit, since) = (self.clone(), Instant::now());
+        let mut progress = self.progress();
+        progress.streams.push(since);
+        progress.come_to(Reached::Asked);
+        progress.follow_streams();
+        Stream { visit, since: Some(since), has_slot, admitted: about_health || has_slot }
+    }
+
+    /// The answer goes on, if there is room for one more that does.
+    pub(super) fn go_live(self: &Arc<Self>) -> Option<Streaming> {
+        if !self.crowd.live.take(self.address) {
+            return None;
+        }
+        let number = self.crowd.next.fetch_add(1, Ordering::Relaxed);
+        self.progress().live.insert(number, None);
+        Some(Streaming { visit: self.clone(), number })
+    }
+
+    /// Whether an answer goes on.
+    pub(super) fn is_live(&self) -> bool {
+        !self.progress().live.is_empty()
     }
 
     /// The last byte of the answer was handed over for writing.
@@ -212,20 +275,126 @@ impl Visit {
         let progress = self.progress();
         let deadline = match progress.phase {
             Phase::Reading { since } => since + limits.header,
+            Phase::Answering { since, .. } if progress.only_goes_on() => since + FOR_EVER,
             Phase::Answering { since, .. } => since + limits.request,
             Phase::Idle { since } => since + limits.idle,
         };
-        progress.write_blocked.map_or(deadline, |since| deadline.min(since + limits.write))
+        let not_taken = progress.live.values().flatten().min().copied();
+        let blocked = progress.write_blocked.into_iter().chain(not_taken).min();
+        blocked.map_or(deadline, |since| deadline.min(since + limits.write))
     }
 
     fn forget_request(&self, progress: &Progress) {
-        if let Phase::Answering { ordinary: true, .. } = progress.phase {
-            self.crowd.busy.fetch_sub(1, Ordering::Relaxed);
+        if let Phase::Answering { has_slot: true, .. } = progress.phase {
+            self.crowd.busy.give_back(self.address);
         }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    fn come_to(&mut self, point: Reached) {
+        if point > self.reached {
+            (self.reached, self.reached_at) = (point, Instant::now());
+        }
+    }
+
+    /// Its place among those who may have to go: the earliest goes first.
+    fn stands(&self) -> Instant {
+        match self.reached {
+            Reached::Connected => self.reached_at,
+            Reached::Spoke | Reached::Agreed | Reached::Asked => self.reached_at + HEAD_START,
+        }
+    }
+
+    /// All that is in flight are answers that go on.
+    fn only_goes_on(&self) -> bool {
+        !self.live.is_empty() && self.streams.is_empty()
+    }
+
+    /// The oldest request decides how long we are patient; after the last one, its answer is to be written.
+    fn follow_streams(&mut self) {
+        let since = self.streams.first().copied();
+        // Each stream has a slot of its own.
+        self.phase = Phase::Answering {
+            since: since.unwrap_or_else(Instant::now),
+            has_slot: false,
+            handed_over: since.is_none() && self.live.is_empty(),
+        };
+    }
+}
+
+/// A request that shares its connection with others.
+#[derive(Debug)]
+pub(super) struct Stream {
+    visit: Arc<Visit>,
+    /// `None`: its answer goes on, and nobody counts how long.
+    since: Option<Instant>,
+    has_slot: bool,
+    /// There was room for it.
+    pub(super) admitted: bool,
+}
+
+impl Stream {
+    /// Its answer goes on, if there is room for one more that does.
+    pub(super) fn go_live(&mut self) -> Option<Streaming> {
+        let streaming = self.visit.go_live()?;
+        self.end();
+        Some(streaming)
+    }
+
+    /// It is none of those any more that have a deadline for the whole.
+    fn end(&mut self) {
+        let mut progress = self.visit.progress();
+        let ended = self.since.take();
+        if let Some(at) = progress.streams.iter().position(|since| Some(*since) == ended) {
+            progress.streams.remove(at);
+        }
+        progress.follow_streams();
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.has_slot {
+            self.visit.crowd.busy.give_back(self.visit.address);
+        }
+        self.end();
+    }
+}
+
+/// An answer that goes on until this is dropped.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    visit: Arc<Visit>,
+    number: u64,
+}
+
+impl Streaming {
+    /// A chunk was handed over for writing.
+    pub(super) fn given(&self) {
+        self.visit.progress().live.insert(self.number, Some(Instant::now()));
+    }
+
+    /// The client has room for the next one.
+    pub(super) fn took(&self) {
+        self.visit.progress().live.insert(self.number, None);
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.visit.crowd.live.give_back(self.visit.address);
+        let mut progress = self.visit.progress();
+        progress.live.remove(&self.number);
+        // What is left to write has as long as any other answer.
+        let left = progress.streams.first().copied().unwrap_or_else(Instant::now);
+        if let Phase::Answering { since, .. } = &mut progress.phase {
+            *since = left;
+        }
     }
 }
 
@@ -246,98 +415,5 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    const FARTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
-    const HERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
-
-    fn crowd() -> Arc<Crowd> {
-        let limits =
-            Limits { connections: 4, connections_per_address: 2, kept_for_health: 1, ..Limits::default() };
-        Crowd::new(limits, Arc::default())
-    }
-
-    fn is_open(place: &Place) -> bool {
-        place.0.crowd.visits().contains_key(&place.0.number)
-    }
-
-    #[tokio::test]
-    async fn a_full_house_sends_the_oldest_silent_visit_away() {
-        let crowd = crowd();
-        let places: Vec<_> = (0..4).map(|_| crowd.admit(HERE).unwrap()).collect();
-        assert!(places[0].visit().begin(false));
-        let fifth = crowd.admit(HERE).unwrap();
-        assert_eq!(places.iter().map(is_open).collect::<Vec<_>>(), [true, false, true, true]);
-        places[1].visit().evicted().await;
-        assert!(is_open(&fifth));
-        assert_eq!(crowd.health.connections.load(Ordering::Relaxed), 4);
-        assert_eq!(crowd.health.connections_refused.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn who_never_sent_a_request_goes_before_who_did() {
-        let crowd = crowd();
-        let places: Vec<_> = (0..4).map(|_| crowd.admit(HERE).unwrap()).collect();
-        for place in &places[..3] {
-            place.visit().begin(false);
-            place.visit().handed_over();
-            place.visit().flushed();
-        }
-        let _fifth = crowd.admit(HERE).unwrap();
-        assert_eq!(places.iter().map(is_open).collect::<Vec<_>>(), [true, true, true, false]);
-        let _sixth = crowd.admit(HERE).unwrap();
-        assert!(is_open(&places[0]), "the fifth has never sent anything");
-    }
-
-    #[tokio::test]
-    async fn one_address_cannot_fill_the_house_but_loopback_may() {
-        let crowd = crowd();
-        let far: Vec<_> = (0..3).map(|_| crowd.admit(FAR).unwrap()).collect();
-        assert_eq!(far.iter().map(is_open).collect::<Vec<_>>(), [false, true, true]);
-        far[1].visit().begin(true);
-        far[2].visit().begin(true);
-        assert!(crowd.admit(FAR).is_none());
-        assert!(crowd.admit(FARTHER).is_some());
-        let mapped = "::ffff:127.0.0.1".parse().unwrap();
-        let here: Vec<_> = (0..2).map(|_| crowd.admit(mapped).unwrap()).collect();
-        assert!(here.iter().all(is_open));
-    }
-
-    #[tokio::test]
-    async fn the_last_slots_are_for_health() {
-        let crowd = crowd();
-        let places: Vec<_> = (0..4).map(|_| crowd.admit(HERE).unwrap()).collect();
-        let begun: Vec<_> = places[..3].iter().map(|place| place.visit().begin(false)).collect();
-        assert_eq!(begun, [true, true, true]);
-        assert!(!places[3].visit().begin(false), "the fourth slot is kept");
-        assert!(places[3].visit().begin(true));
-        drop(places);
-        assert_eq!(crowd.busy.load(Ordering::Relaxed), 0);
-        assert_eq!(crowd.health.connections.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn patience_depends_on_what_is_awaited() {
-        let crowd = crowd();
-        let (place, start) = (crowd.admit(HERE).unwrap(), Instant::now());
-        let visit = place.visit();
-        let left = |visit: &Visit| (visit.deadline() - start).as_secs_f64().round();
-        assert_eq!(left(visit), 5.0, "the first request may take as long as a head");
-        visit.received();
-        assert_eq!(left(visit), 5.0, "bytes do not buy time");
-        visit.begin(false);
-        assert_eq!(left(visit), 10.0, "the whole request");
-        visit.wrote(true);
-        assert_eq!(left(visit), 5.0, "a client that does not read");
-        visit.wrote(false);
-        visit.flushed();
-        assert_eq!(left(visit), 10.0, "a flush in between is not the end");
-        visit.handed_over();
-        visit.flushed();
-        assert_eq!(left(visit), 30.0, "idle");
-        visit.received();
-        assert_eq!(left(visit), 5.0, "the next head");
-    }
-}
+#[path = "crowd_tests.rs"]
+mod tests;

@@ -1,27 +1,31 @@
 //! The native routes: from a request to the right rendering of the last snapshot.
 
-use std::sync::Arc;
-
-use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::app::App;
-use super::cache::{Common, Rendered};
+use super::cache::Common;
 use super::native::pods::{NamedPod, Rendering};
+use super::native::window::{self, Windows};
 use super::native::{map as maps, node as nodes, pods as documents};
 use super::query::Query;
-use super::reply::{Keep, Refusal, Reply, json, not_modified, quoted};
+use super::reply::{JSON, Keep, Refusal, Reply, json, not_modified, quoted};
 use super::routes::Asked;
-use crate::model::identity::KnownPod;
+use super::shown::{Shown, matches, tagged};
+use crate::model::identity::PodUid;
 use crate::model::snapshot::Snapshot;
-use crate::model::time::Monotonic;
 
 /// What lists take.
 pub(super) const LIST: &[&str] = &["namespace", "fields", "sort", "labelSelector"];
 
+/// What the list of pods takes.
+pub(super) const PODS: &[&str] = &["namespace", "fields", "sort", "labelSelector", "window"];
+
 /// What single objects take.
 pub(super) const SINGLE: &[&str] = &["fields"];
+
+/// What single pods take, now or as they were.
+pub(super) const POD: &[&str] = &["fields", "window"];
 
 /// The keys every document of a sweep has; `fields` leaves them alone.
 const ENVELOPE: [&str; 6] = ["node", "tick", "time", "timeUnixNano", "intervalSeconds", "sweepMicroseconds"];
@@ -36,16 +40,21 @@ pub(super) enum Which {
 
 /// `/api/v1/pods`.
 pub(super) fn pods(app: &App, asked: &Asked) -> Result<Reply, Refusal> {
-    let query = Query::parse(&asked.query, LIST, "Pod")?;
+    let query = Query::parse(&asked.query, PODS, "Pod")?;
     let shown = Shown::new(app, asked)?;
     let snapshot = &shown.snapshot;
-    let how = shown.rendering(&query);
     if query.is_default() {
-        return Ok(shown
-            .common(Common::Pods, || json(&documents::list(snapshot, &documents::in_order(snapshot), how))));
+        return Ok(shown.common(Common::Pods, |_| {
+            let pods = documents::in_order(snapshot);
+            let windows = windows(&shown, &query, &pods);
+            json(&documents::list(snapshot, &pods, rendering(&shown, &query, windows.as_ref())))
+        }));
     }
     let pods = selected(snapshot, &query);
-    shown.other(pods.len(), &pods, || list(&documents::list(snapshot, &pods, how), "pods", &query))
+    shown.other(JSON, pods.len(), &pods, || {
+        let windows = windows(&shown, &query, &pods);
+        list(&documents::list(snapshot, &pods, rendering(&shown, &query, windows.as_ref())), "pods", &query)
+    })
 }
 
 /// `/api/v1/containers`.
@@ -54,32 +63,33 @@ pub(super) fn containers(app: &App, asked: &Asked) -> Result<Reply, Refusal> {
     let shown = Shown::new(app, asked)?;
     let snapshot = &shown.snapshot;
     if query.is_default() {
-        return Ok(shown.common(Common::Containers, || {
+        return Ok(shown.common(Common::Containers, |_| {
             json(&documents::containers(snapshot, &documents::in_order(snapshot)))
         }));
     }
     let pods = selected(snapshot, &query);
-    shown.other(pods.len(), &pods, || list(&documents::containers(snapshot, &pods), "containers", &query))
+    shown.other(JSON, pods.len(), &pods, || {
+        list(&documents::containers(snapshot, &pods), "containers", &query)
+    })
 }
 
 /// `/api/v1/pods/{namespace}/{name}` and `/api/v1/pods/{uid}`.
 pub(super) fn pod(app: &App, asked: &Asked, which: &Which) -> Result<Reply, Refusal> {
-    let query = Query::parse(&asked.query, SINGLE, "Pod")?;
+    let query = Query::parse(&asked.query, POD, "Pod")?;
     let shown = Shown::new(app, asked)?;
     let snapshot = &shown.snapshot;
     let pod = find(snapshot, which).ok_or_else(|| {
-        let wanted = match which {
-            Which::Name(namespace, name) => quoted(&format!("{namespace}/{name}")),
-            Which::Uid(uid) => format!("with UID {}", quoted(uid)),
-        };
+        let wanted = which.quoted();
         let node = &snapshot.node_name;
         Refusal::not_found(format!(
             "no pod {wanted} on node {node} in sweep {}; /api/v1/pods lists all",
             snapshot.tick
         ))
     })?;
-    let how = shown.rendering(&query);
-    shown.other(1, &[pod], || single(&documents::single(snapshot, pod, how), &query))
+    shown.other(JSON, 1, &[pod], || {
+        let windows = windows(&shown, &query, &[pod]);
+        single(&documents::single(snapshot, pod, rendering(&shown, &query, windows.as_ref())), &query)
+    })
 }
 
 /// `/api/v1/node`.
@@ -88,9 +98,9 @@ pub(super) fn node(app: &App, asked: &Asked) -> Result<Reply, Refusal> {
     let shown = Shown::new(app, asked)?;
     let snapshot = &shown.snapshot;
     if query.is_default() {
-        return Ok(shown.common(Common::Node, || json(&nodes::document(snapshot))));
+        return Ok(shown.common(Common::Node, |_| json(&nodes::document(snapshot))));
     }
-    shown.other(1, &[], || single(&nodes::document(snapshot), &query))
+    shown.other(JSON, 1, &[], || single(&nodes::document(snapshot), &query))
 }
 
 /// `/api/v1/map`: not of a sweep, so it is there while the first one runs and while one hangs.
@@ -104,91 +114,41 @@ pub(super) fn map(app: &App, asked: &Asked) -> Result<Reply, Refusal> {
     // Generations count from 0, versions from 1.
     let version = targets.generation.saturating_add(1);
     let name = &app.published.node_name;
-    let rendered = app.maps.common(version, Common::Map, app.now(), || json(&maps::document(name, &targets)));
+    let rendered =
+        app.maps.common(version, Common::Map, app.now(), |_| json(&maps::document(name, &targets)));
     Ok(tagged(rendered.content.reply(&asked.headers), &tag))
 }
 
-/// A snapshot that is about to be shown to someone.
-struct Shown<'a> {
-    app: &'a App,
-    asked: &'a Asked,
-    snapshot: Arc<Snapshot>,
-    now: Monotonic,
-    tag: String,
+fn rendering<'a>(shown: &Shown<'_>, query: &Query, windows: Option<&'a Windows<'a>>) -> Rendering<'a> {
+    let labels = query.fields.as_ref().is_some_and(|fields| fields.names("labels"));
+    Rendering { now: shown.now, labels, windows }
 }
 
-impl<'a> Shown<'a> {
-    fn new(app: &'a App, asked: &'a Asked) -> Result<Self, Refusal> {
-        let snapshot = app.fresh()?;
-        // Weak: whatever its coding, and whenever it was rendered, it tells the same of the same sweep.
-        let tag = format!("W/\"{}\"", snapshot.version());
-        Ok(Self { app, asked, snapshot, now: app.now(), tag })
-    }
+/// The windows of these pods, unless nothing is kept, or nobody would see them.
+fn windows<'a>(shown: &'a Shown<'_>, query: &Query, pods: &[NamedPod<'a>]) -> Option<Windows<'a>> {
+    let wanted = query.fields.as_ref().is_none_or(|fields| fields.names("window") || query.sort.is_some());
+    let length = query.window.unwrap_or(window::DEFAULT);
+    wanted.then(|| Windows::of_last(&shown.app.published.history, &shown.snapshot, length, pods))?
+}
 
-    fn rendering(&self, query: &Query) -> Rendering {
-        Rendering {
-            now: self.now,
-            labels: query.fields.as_ref().is_some_and(|fields| fields.names("labels")),
+impl Which {
+    /// Whether it is the pod of these UIDs, and of this namespace and name.
+    pub(super) fn is(&self, runtime_uid: &PodUid, uid: Option<&PodUid>, names: Option<(&str, &str)>) -> bool {
+        match self {
+            Self::Uid(wanted) => {
+                runtime_uid.as_str() == wanted || uid.is_some_and(|uid| uid.as_str() == wanted)
+            }
+            Self::Name(namespace, name) => names == Some((namespace, name)),
         }
     }
 
-    /// The document everybody asks for.
-    fn common(&self, document: Common, render: impl FnOnce() -> Vec<u8>) -> Reply {
-        let oldest = match document {
-            Common::Pods | Common::Containers => oldest(self.snapshot.pods.iter().map(|pod| pod.oldest)),
-            Common::Node | Common::Map => None,
-        };
-        if matches(&self.asked.headers, &self.tag) {
-            return tagged(not_modified(Keep::Revalidate), &self.tag);
+    /// As it is told to whoever asked for it.
+    pub(super) fn quoted(&self) -> String {
+        match self {
+            Self::Name(namespace, name) => quoted(&format!("{namespace}/{name}")),
+            Self::Uid(uid) => format!("with UID {}", quoted(uid)),
         }
-        let rendered = self.app.documents.common(self.snapshot.tick, document, self.now, render);
-        self.reply(&rendered, oldest)
     }
-
-    /// Any other document, which costs as much as `cost` pods.
-    fn other(
-        &self,
-        cost: usize,
-        pods: &[NamedPod<'_>],
-        render: impl FnOnce() -> Vec<u8>,
-    ) -> Result<Reply, Refusal> {
-        if matches(&self.asked.headers, &self.tag) {
-            return Ok(tagged(not_modified(Keep::Revalidate), &self.tag));
-        }
-        let path = format!("{}?{}", self.asked.path, self.asked.query);
-        let cost = (cost, self.snapshot.pods.len());
-        let rendered = self.app.documents.other(self.snapshot.tick, &path, cost, self.now, render)?;
-        Ok(self.reply(&rendered, oldest(pods.iter().map(|pod| pod.figures.oldest))))
-    }
-
-    fn reply(&self, rendered: &Rendered, oldest: Option<Monotonic>) -> Reply {
-        let age_of = |instant| self.now.since(instant).unwrap_or_default();
-        self.app.metrics.observe_age(age_of(oldest.unwrap_or(self.snapshot.clock.monotonic)));
-        let mut reply = tagged(rendered.content.reply(&self.asked.headers), &self.tag);
-        let since_rendering = format!("{:.6}", age_of(rendered.at).as_secs_f64());
-        if let Ok(value) = HeaderValue::from_str(&since_rendering) {
-            reply.headers_mut().insert(HeaderName::from_static("podvitals-age-seconds"), value);
-        }
-        reply
-    }
-}
-
-fn oldest(instants: impl Iterator<Item = Monotonic>) -> Option<Monotonic> {
-    instants.min()
-}
-
-fn tagged(mut reply: Reply, tag: &str) -> Reply {
-    if let Ok(tag) = HeaderValue::from_str(tag) {
-        reply.headers_mut().insert(ETAG, tag);
-    }
-    reply
-}
-
-/// RFC 9110, 13.1.2: any of the tags, compared weakly.
-fn matches(asked: &HeaderMap, tag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let lines = asked.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
 }
 
 fn selected<'a>(snapshot: &'a Snapshot, query: &Query) -> Vec<NamedPod<'a>> {
@@ -204,23 +164,13 @@ fn selected<'a>(snapshot: &'a Snapshot, query: &Query) -> Vec<NamedPod<'a>> {
 }
 
 /// By name the live sandbox wins: a StatefulSet's new pod may share it with one that is still ending.
-fn find<'a>(snapshot: &'a Snapshot, which: &Which) -> Option<NamedPod<'a>> {
-    let wanted = |pod: &NamedPod<'_>| match which {
-        Which::Uid(uid) => {
-            let known = pod.target.known.as_deref().and_then(|known| known.uid.as_ref());
-            pod.target.runtime_uid.as_str() == uid || known.is_some_and(|known| known.as_str() == uid)
-        }
-        Which::Name(namespace, name) => pod
-            .target
-            .known
-            .as_deref()
-            .is_some_and(|known| *known.namespace == **namespace && *known.name == **name),
+pub(super) fn find<'a>(snapshot: &'a Snapshot, which: &Which) -> Option<NamedPod<'a>> {
+    let wanted = |pod: &NamedPod<'_>| {
+        let known = pod.target.known.as_deref();
+        let names = known.map(|known| (&*known.namespace, &*known.name));
+        which.is(&pod.target.runtime_uid, known.and_then(|known| known.uid.as_ref()), names)
     };
-    documents::in_order(snapshot).into_iter().filter(wanted).max_by_key(|pod| {
-        let ready = |known: &KnownPod| known.sandboxes.iter().any(|sandbox| sandbox.ready);
-        let target = pod.target;
-        (target.known.as_deref().is_some_and(ready), target.process.is_some(), target.since)
-    })
+    documents::in_order(snapshot).into_iter().filter(wanted).max_by_key(NamedPod::liveness)
 }
 
 /// A list with the query's order and keys.
@@ -241,7 +191,7 @@ fn list<T: Serialize>(document: &T, key: &str, query: &Query) -> Vec<u8> {
 }
 
 /// A single object with the query's keys, and always those that say which sweep it is from.
-fn single<T: Serialize>(document: &T, query: &Query) -> Vec<u8> {
+pub(super) fn single<T: Serialize>(document: &T, query: &Query) -> Vec<u8> {
     let Some(fields) = &query.fields else { return json(document) };
     let mut document = value(document);
     let envelope: Map<String, Value> = ENVELOPE
@@ -257,23 +207,4 @@ fn single<T: Serialize>(document: &T, query: &Query) -> Vec<u8> {
 
 fn value<T: Serialize>(document: &T) -> Value {
     serde_json::to_value(document).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tag_matches_in_any_place_and_either_strength() {
-        let asks = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]);
-            matches(&headers, "W/\"7-3\"")
-        };
-        for holds in ["W/\"7-3\"", "\"7-3\"", "\"7-2\", W/\"7-3\"", "*"] {
-            assert!(asks(holds), "{holds}");
-        }
-        for fails in ["\"7-2\"", "7-3", "", "\"7-31\"", "\"\""] {
-            assert!(!asks(fails), "{fails}");
-        }
-    }
 }

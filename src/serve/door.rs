@@ -1,71 +1,141 @@
 //! What is refused before any route is looked at.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Uri};
 
-use super::crowd::Visit;
+use super::access::Visitor;
+use super::cadvisor::{Sent, takes_a_body};
+use super::limits::{BODY_BYTES, BODY_WITHIN};
 use super::reply::{Refusal, quoted};
+use crate::config::parse_port;
 
-/// The rules of one listener.
-#[derive(Clone, Copy, Debug)]
+/// The rules of one listener, for one client.
+#[derive(Clone)]
 pub(super) struct Door {
     /// Without access control the only thing between a web page and us is the same-origin policy of
     /// the browser, which a page gets around by pointing its own name at 127.0.0.1 (DNS rebinding).
-    /// Its requests still carry that name as `Host`.
+    /// Its requests still carry that name as `Host`. Where access is controlled a page has no
+    /// credentials to send: a browser adds no bearer token by itself, and to use a certificate it asks.
     pub(super) checks_host: bool,
+    /// Who has to show credentials; `None`: everybody may ask everything.
+    pub(super) visitor: Option<Visitor>,
 }
 
 impl Door {
-    /// The request as the routes see it: without body, and a `HEAD` as a `GET`, since hyper leaves
-    /// out the body of its answer.
+    /// The request as the routes see it: its body, where one is taken, beside it, and a `HEAD` or `POST` as a
+    /// `GET`: what serves the connection leaves out the body of the answer to the one, and the other is the way
+    /// to send a query that does not fit into a path.
+    ///
+    /// `begin` is called once all of the request is here, or it is refused: whether there is room for one more.
     ///
     /// # Errors
     /// What is not for us, not served here, or too much.
-    pub(super) fn enter(
-        self,
+    pub(super) async fn enter(
+        &self,
         request: Request<Incoming>,
-        visit: &Arc<Visit>,
+        begin: impl FnOnce() -> bool,
     ) -> Result<Request<Empty<Bytes>>, Refusal> {
         let (mut parts, body) = request.into_parts();
-        let admitted = visit.begin(is_about_health(parts.uri.path()));
+        let sent = match self.look(&parts) {
+            Ok(()) => sent(&parts, body).await,
+            Err(refusal) => Err(refusal),
+        };
+        let admitted = begin();
+        let sent = sent?;
+        if !admitted {
+            return Err(Refusal::unavailable("too many requests are in flight").and_close());
+        }
+        parts.method = Method::GET;
+        parts.extensions.insert(Sent(sent));
+        let request = Request::from_parts(parts, Empty::new());
+        if let Some(visitor) = &self.visitor {
+            visitor.admit(&request).await?;
+        }
+        Ok(request)
+    }
+
+    /// What can be told without the body.
+    fn look(&self, parts: &Parts) -> Result<(), Refusal> {
         if self.checks_host && !is_direct(&parts.uri, &parts.headers) {
             return Err(Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this listener answers to no name but localhost, and to IP addresses: Host is another name",
             ));
         }
-        if parts.method != Method::GET && parts.method != Method::HEAD {
+        let with_query = takes_a_body(parts.uri.path());
+        let allow = if with_query { "GET, HEAD, POST" } else { "GET, HEAD" };
+        let served = match parts.method {
+            Method::GET | Method::HEAD => true,
+            Method::POST => with_query,
+            _ => false,
+        };
+        if !served {
             let method = quoted(parts.method.as_str());
+            let only = allow.replace(", ", " and ");
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                format!("{method}: only GET and HEAD are served"),
+                format!("{method}: only {only} are served"),
             )
+            .allowing(allow)
             .and_close());
         }
-        if !body.is_end_stream() {
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no route takes a body").and_close());
+        if parts.method == Method::POST && is_of_a_page(&parts.headers) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "no web page may POST here").and_close());
         }
-        if !admitted {
-            return Err(Refusal::unavailable("too many requests are in flight").and_close());
+        // `GET podvitals:9791 HTTP/1.1`, a form for CONNECT alone: warp would panic over the missing path.
+        if parts.uri.path_and_query().is_none() {
+            return Err(Refusal::bad_request("the target of the request is no path").and_close());
         }
-        parts.method = Method::GET;
-        Ok(Request::from_parts(parts, Empty::new()))
+        Ok(())
     }
 }
 
+/// The body of a request that may have one. Whatever is left of one that is refused is not read: nothing in it
+/// can be taken for a request.
+async fn sent(parts: &Parts, body: Incoming) -> Result<Bytes, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let too_large = |what: &str| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what).and_close();
+    if parts.method == Method::HEAD || !takes_a_body(parts.uri.path()) {
+        return Err(too_large("no route takes a body, but for queries at /api/v1.0 to /api/v1.3"));
+    }
+    // Of a body in chunks not every proxy on the way may see the same end.
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        let why = "a body must come with its length, and not in chunks";
+        return Err(Refusal::new(StatusCode::LENGTH_REQUIRED, why).and_close());
+    }
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(too_large("a query has at most 8 KiB"));
+    }
+    let all = tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES).collect());
+    match all.await {
+        Ok(Ok(all)) => Ok(all.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large("a query has at most 8 KiB")),
+        Ok(Err(_)) => Err(Refusal::bad_request("the body broke off").and_close()),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time").and_close()),
+    }
+}
+
+/// Whether a browser says that a page of somebody's sends this. Clients of cAdvisor are programs; a page of ours
+/// only ever reads.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
 /// What the kubelet asks must be answered even when nothing else is.
-fn is_about_health(path: &str) -> bool {
+pub(super) fn is_about_health(path: &str) -> bool {
     matches!(path.split('/').nth(1), Some("livez" | "readyz"))
 }
 
 /// Whether the client asks for this very host, and not for a name that somebody points at it.
-fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
+pub(super) fn is_direct(uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -92,7 +162,7 @@ fn is_local_name(host: &str) -> bool {
 }
 
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.parse::<u16>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit())
+    text.is_empty() || parse_port(text).is_some()
 }
 
 #[cfg(test)]

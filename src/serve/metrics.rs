@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -21,7 +21,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Published;
 use super::version::{COMMIT, VERSION};
-use crate::model::health::{Health, ROOMS, TROUBLES};
+use crate::model::health::{DECISIONS, Health, REFUSALS, ROOMS, TROUBLES};
+use crate::model::history::Shelf;
+use crate::model::identity::{SOURCES, Source};
 use crate::model::time::{ClockPair, Monotonic, WallTime};
 
 /// The media type of what [`Metrics::text`] returns.
@@ -50,6 +52,7 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Own {
             health: published.health.clone(),
+            history: published.history.clone(),
             clock: published.clock,
             interval: published.interval,
             process_start: published.process_start,
@@ -76,6 +79,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Own {
     health: Arc<Health>,
+    history: Arc<Shelf>,
     clock: fn() -> ClockPair,
     interval: Duration,
     process_start: WallTime,
@@ -86,6 +90,9 @@ impl Collector for Own {
         let encoder = &mut encoder;
         self.sweeps(encoder)?;
         self.targets(encoder)?;
+        self.history(encoder)?;
+        self.sources(encoder)?;
+        self.api_server(encoder)?;
         self.connections(encoder)?;
         self.errors(encoder)
     }
@@ -127,8 +134,7 @@ impl Own {
         )?;
         let files = "Files the sampler keeps open.";
         gauge(encoder, "cached_descriptors", files, None, gauged_value(&health.cached_descriptors))?;
-        let flag = |set: bool| f64::from(u8::from(set));
-        let inotify = flag(health.inotify.load(Ordering::Relaxed));
+        let inotify = flag(&health.inotify);
         gauge(
             encoder,
             "inotify_in_use",
@@ -136,7 +142,7 @@ impl Own {
             None,
             inotify,
         )?;
-        let complete = flag(health.identity_complete.load(Ordering::Relaxed));
+        let complete = flag(&health.identity_complete);
         gauge(
             encoder,
             "identity_complete",
@@ -148,6 +154,76 @@ impl Own {
         counter(encoder, "network_comparisons", compared, None, read(&health.network_comparisons))?;
         let differed = "Of those, the ones in which they disagreed.";
         counter(encoder, "network_mismatches", differed, None, read(&health.network_mismatches))
+    }
+
+    fn history(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let count = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let limit = "What the history may take; it never takes more.";
+        gauge(encoder, "history_limit", limit, Some(Unit::Bytes), count(self.history.limit_bytes()))?;
+        let now = "What it takes now.";
+        gauge(encoder, "history", now, Some(Unit::Bytes), count(self.history.bytes()))?;
+        let covered = "Time between its oldest and its newest sweep.";
+        let seconds = self.history.covered().as_secs_f64();
+        gauge(encoder, "history_covered", covered, Some(Unit::Seconds), seconds)
+    }
+
+    /// Sources that were not asked for are not shown.
+    fn sources(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let health = &self.health;
+        let configured = || {
+            let asked =
+                |(source, _): &&(Source, _)| health.source(*source).configured.load(Ordering::Relaxed);
+            SOURCES.iter().filter(asked)
+        };
+        let up = configured()
+            .map(|(source, word)| ([("source", *word)], ConstGauge::new(flag(&health.source(*source).up))));
+        family(encoder, "source_up", "1 while the source of names answers.", &up.collect::<Vec<_>>())?;
+        let errors = configured().flat_map(|(source, word)| {
+            REFUSALS.iter().map(|(refusal, reason)| {
+                let labels = [("source", *word), ("reason", *reason)];
+                (labels, ConstCounter::new(health.source(*source).refusals(*refusal)))
+            })
+        });
+        let help = "Times a source of names did not answer, by reason.";
+        family(encoder, "source_errors", help, &errors.collect::<Vec<_>>())?;
+        let help = "Contradictions between sources of names, now; explain shows them.";
+        gauge(encoder, "source_disagreements", help, None, gauged_value(&health.disagreements))
+    }
+
+    fn api_server(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let health = &self.health;
+        let kube = health.source(Source::Kube);
+        if kube.configured.load(Ordering::Relaxed) {
+            let help = "How long names from the API server may have been out of date; 0 while they are not.";
+            let stale = kube.stale(self.now()).as_secs_f64();
+            gauge(encoder, "api_stale", help, Some(Unit::Seconds), stale)?;
+            let help = "1 if none of the pods here is among those the API server lists for this node's name.";
+            gauge(encoder, "node_name_mismatch", help, None, flag(&health.node_name_mismatch))?;
+        }
+        let asked = [
+            ([("verb", "list"), ("resource", "pods")], ConstCounter::new(read(&health.api_lists))),
+            ([("verb", "watch"), ("resource", "pods")], ConstCounter::new(read(&health.api_watches))),
+            ([("verb", "create"), ("resource", "reviews")], ConstCounter::new(read(&health.api_reviews))),
+        ];
+        family(encoder, "api_requests", "Requests to the API server.", &asked)?;
+        let decisions = DECISIONS
+            .map(|(decision, word)| ([("decision", word)], ConstCounter::new(health.decisions(decision))));
+        let help = "What access control decided about requests to https addresses.";
+        family(encoder, "access_decisions", help, &decisions)?;
+        match read(&health.certificate_expiry) {
+            0 => Ok(()),
+            expiry => {
+                let help = "When the serving certificate ends, in seconds since the epoch.";
+                let unit = Some(Unit::Seconds);
+                gauge(
+                    encoder,
+                    "tls_certificate_expiry_timestamp",
+                    help,
+                    unit,
+                    Duration::from_secs(expiry).as_secs_f64(),
+                )
+            }
+        }
     }
 
     fn connections(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -174,6 +250,10 @@ impl Own {
 
 fn read(value: &AtomicU64) -> u64 {
     value.load(Ordering::Relaxed)
+}
+
+fn flag(value: &AtomicBool) -> f64 {
+    f64::from(u8::from(value.load(Ordering::Relaxed)))
 }
 
 fn seconds(nanos: u64) -> f64 {

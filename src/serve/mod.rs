@@ -1,7 +1,8 @@
 //! STAGE the last snapshot over HTTP: listener, limits, routes, one file per format.
 //!
-//! A request passes, in this order: `crowd` (is there room), `connection` (is it quick enough),
-//! `door` (is it for us, without a body), `routes`, and one of `data`, `probes`, `metrics`,
+//! A request passes, in this order: `crowd` (is there room), on https addresses `tls`, `connection` or
+//! `streams` (is it quick enough),
+//! `door` (is it for us, without a body, and with `access` who may ask), `routes`, and one of `data`, `probes`, `metrics`,
 //! `version`, `openapi` and `page`. Readers take an `Arc` of the last snapshot, so they can
 //! neither delay nor change a sweep.
 //!
@@ -9,42 +10,73 @@
 //! It sets no deadline for a request's head, has no cap on connections and panics when it cannot
 //! bind. Its filters are served by hyper under our own accept loop.
 
+mod access;
 mod app;
 mod cache;
+mod cadvisor;
 mod connection;
 mod crowd;
 mod data;
 mod desk;
+mod dialect;
+mod docker;
 mod door;
+mod exposition;
 mod fields;
+mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
+mod heapster;
 mod limits;
 mod listen;
+mod live;
+#[doc(hidden)]
+pub mod measured;
 mod metrics;
+mod metrics_reader;
 mod native;
 mod openapi;
 mod page;
+mod paper;
+mod past;
+mod pod_list;
 mod probes;
 mod query;
 mod reply;
+mod resource;
 mod routes;
 mod schema;
 mod selector;
+mod series;
+mod shown;
+mod slots;
+mod streams;
+mod summary;
 mod time;
+mod tls;
 mod version;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::access::{Guard, Visitor};
 use self::app::App;
 use self::crowd::{Crowd, Place};
 use self::door::Door;
 use self::listen::Client;
 use self::routes::Routes;
+use self::tls::Tls;
+use crate::config::TlsFiles;
+use crate::kubernetes::client::ApiServer;
 use crate::model::health::{Health, Room, Trouble};
+use crate::model::history::Shelf;
+use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
 use crate::model::target::TargetSet;
 use crate::model::time::{ClockPair, WallTime};
@@ -52,6 +84,7 @@ use crate::model::time::{ClockPair, WallTime};
 pub use self::desk::{Answer, Desk};
 pub use self::limits::Limits;
 pub use self::listen::{Bound, ServeError, bind};
+pub use self::tls::TlsError;
 
 /// What there is to show. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,6 +93,8 @@ pub struct Published {
     pub snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
     /// The newest map of the node, which may be ahead of the last sweep.
     pub targets: watch::Receiver<Arc<TargetSet>>,
+    /// The last minutes.
+    pub history: Arc<Shelf>,
     /// What podvitals counts of itself.
     pub health: Arc<Health>,
     /// Both clocks now.
@@ -70,6 +105,59 @@ pub struct Published {
     pub interval: Duration,
     /// When this process started: with the tick, the identity of every document.
     pub process_start: WallTime,
+    /// What the node is.
+    pub machine: Arc<Machine>,
+    /// `/metrics/cadvisor` has everything there is, for a reader that does not say.
+    pub cadvisor_full: bool,
+    /// Docker's clients are told CPU time by CPU, in equal parts that nobody measured.
+    pub docker_percpu: bool,
+}
+
+/// How https addresses are served, and to whom.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The certificate, and the authority of clients.
+    pub files: TlsFiles,
+    /// Who knows tokens and rights.
+    pub api_server: Option<ApiServer>,
+    /// The node whose figures are asked for.
+    pub node_name: Arc<str>,
+    /// Names of this host besides, for a certificate made here.
+    pub host_names: Vec<String>,
+    /// Everybody is served everything.
+    pub insecure_public: bool,
+    /// HTTP/2 is offered.
+    pub http2: bool,
+}
+
+impl Access {
+    /// Whether there is a way for anybody to be let in.
+    fn opens(&self) -> bool {
+        self.insecure_public || self.api_server.is_some() || self.files.client_ca.is_some()
+    }
+}
+
+/// What all https addresses share.
+#[derive(Debug)]
+struct Secure {
+    tls: Arc<Tls>,
+    access: Access,
+}
+
+impl Secure {
+    fn new(access: Access) -> Result<Self, TlsError> {
+        let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let names = [access.node_name.to_string()].into_iter().chain(access.host_names.clone()).chain(here);
+        let tls = Arc::new(Tls::new(access.files.clone(), names.collect(), access.http2)?);
+        Ok(Self { tls, access })
+    }
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { files, node_name, insecure_public, http2, .. } = self;
+        write!(f, "Access {{ {files:?}, {node_name}, insecure_public: {insecure_public}, http2: {http2} }}")
+    }
 }
 
 /// Serves until `stop` turns true, or its sender is dropped, and requests in flight are answered.
@@ -87,7 +175,17 @@ pub async fn run_within(
     let health = published.health.clone();
     let crowd = Crowd::new(limits, health.clone());
     let routes = routes::routes(Arc::new(App::new(published)));
-    let house = House { crowd, routes, health, stop };
+    let secure = bound.iter().find_map(|bound| bound.secure().cloned());
+    let guard = secure.as_ref().filter(|secure| !secure.access.insecure_public).map(|secure| {
+        let Access { api_server, node_name, .. } = secure.access.clone();
+        Arc::new(Guard::new(api_server, node_name, health.clone()))
+    });
+    // Ends when it is dropped, with this function.
+    let mut upkeep = JoinSet::new();
+    if let Some(secure) = secure {
+        upkeep.spawn(secure.tls.clone().keep_up(health.clone()));
+    }
+    let house = House { crowd, routes, health, stop, guard };
     let mut listeners = JoinSet::new();
     for socket in bound {
         listeners.spawn(accept(socket, house.clone()));
@@ -102,6 +200,8 @@ struct House {
     routes: Routes,
     health: Arc<Health>,
     stop: watch::Receiver<bool>,
+    /// For https addresses; `None`: everybody is served.
+    guard: Option<Arc<Guard>>,
 }
 
 /// Accepts until told to stop, then waits for the connections of this listener, but not for ever.
@@ -143,22 +243,44 @@ impl House {
                 // An answer is written at once and then waited for: there is nothing to collect.
                 let _ = stream.set_nodelay(true);
                 if let Some(place) = self.crowd.admit(peer) {
-                    connections.spawn(self.serve(stream, place, Door { checks_host: loopback }));
+                    let door = Door { checks_host: loopback, visitor: None };
+                    connections.spawn(self.clone().serve(stream, place, door));
+                }
+            }
+            Client::Tls { stream, peer, secure } => {
+                let _ = stream.set_nodelay(true);
+                if let Some(place) = self.crowd.admit(peer) {
+                    connections.spawn(self.clone().serve_tls(stream, peer, place, secure.tls.clone()));
                 }
             }
             Client::Unix(stream) => {
                 // No web page reaches a unix socket; its clients call the host what they like.
                 if let Some(place) = self.crowd.admit_local() {
-                    connections.spawn(self.serve(stream, place, Door { checks_host: false }));
+                    let door = Door { checks_host: false, visitor: None };
+                    connections.spawn(self.clone().serve(stream, place, door));
                 }
             }
         }
     }
 
-    fn serve<S>(&self, stream: S, place: Place, door: Door) -> impl Future<Output = ()> + Send + use<S>
+    async fn serve<S>(self, stream: S, place: Place, door: Door)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        connection::serve(stream, place, door, self.routes.clone(), self.health.clone(), self.stop.clone())
+        connection::serve(stream, place, door, self.routes, self.health, self.stop).await;
+    }
+
+    async fn serve_tls(mut self, stream: TcpStream, peer: IpAddr, place: Place, tls: Arc<Tls>) {
+        let agreed = tls::handshake(stream, &place, &tls, &self.health, &mut self.stop).await;
+        let Some(stream) = agreed else { return };
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificates = certificates.iter().map(|one| one.clone().into_owned()).collect();
+        let visitor = self.guard.clone().map(|guard| Visitor { guard, address: peer, tls, certificates });
+        let door = Door { checks_host: false, visitor };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            streams::serve(stream, place, door, self.routes, self.health, self.stop).await;
+        } else {
+            self.serve(stream, place, door).await;
+        }
     }
 }

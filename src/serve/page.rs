@@ -25,7 +25,7 @@ pub(super) fn reply(node: &str, asked: &HeaderMap) -> Reply {
     reply
 }
 
-fn accepts_html(asked: &HeaderMap) -> bool {
+pub(super) fn accepts_html(asked: &HeaderMap) -> bool {
     let lines = asked.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     lines
         .flat_map(|line| line.split(','))
@@ -64,7 +64,7 @@ fn as_html(node: &str) -> String {
     text
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

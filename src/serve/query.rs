@@ -1,8 +1,11 @@
 //! The query part of a native route: what may be asked, and a clear no to everything else.
 
+use std::time::Duration;
+
 use super::fields::{Fields, Sort};
 use super::reply::{Refusal, quoted};
 use super::selector::Selector;
+use crate::config::parse_duration;
 
 /// What a client asked of a native route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub(super) struct Query {
     pub(super) sort: Option<Sort>,
     /// `?labelSelector=`: pods with these labels only.
     pub(super) selector: Selector,
+    /// `?window=`: over this time.
+    pub(super) window: Option<Duration>,
 }
 
 impl Query {
@@ -53,6 +58,7 @@ impl Query {
             "fields" => self.fields = Some(Fields::parse(value, of)?),
             "sort" => self.sort = Some(Sort::parse(value, of)?),
             "labelSelector" => self.selector = Selector::parse(value)?,
+            "window" => self.window = Some(window(value)?),
             _ => return Err(format!("parameter {name} is not served yet")),
         }
         Ok(())
@@ -62,6 +68,15 @@ impl Query {
     pub(super) fn is_default(&self) -> bool {
         self == &Self::default()
     }
+}
+
+/// At least one sweep, and no more than a day, which is more than is ever kept.
+fn window(text: &str) -> Result<Duration, String> {
+    let sensible = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+    let window = parse_duration(text).filter(|window| sensible.contains(window));
+    window.ok_or_else(|| {
+        format!("window: {} cannot be one; expected a duration such as 30s or 5m", quoted(text))
+    })
 }
 
 /// A DNS label, as Kubernetes has it.
@@ -74,7 +89,7 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 /// Undoes percent-encoding and `+`; `None` if the result is not UTF-8 or a `%` stands alone.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -87,6 +102,12 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// A part of a path, in which unlike in a query `+` is itself. What cannot be decoded stands as it came: nothing
+/// has such a name.
+pub(super) fn decoded_in_path(text: &str) -> String {
+    decoded(&text.replace('+', "%2B")).unwrap_or_else(|| text.to_owned())
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
@@ -95,7 +116,7 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    const ALL: &[&str] = &["namespace", "fields", "sort", "labelSelector"];
+    const ALL: &[&str] = &["namespace", "fields", "sort", "labelSelector", "window"];
 
     fn refused(raw: &str) -> String {
         format!("{:?}", Query::parse(raw, ALL, "Pod").unwrap_err())
@@ -123,10 +144,22 @@ mod tests {
             error.contains(r#"unknown parameter \"Namespace\"; this route knows: namespace, fields"#),
             "{error}"
         );
-        assert!(refused("window=30s").contains("unknown parameter"));
+        assert!(refused("windows=30s").contains("unknown parameter"));
         assert!(refused("sort=name&sort=uid").contains("given twice"));
         let error = format!("{:?}", Query::parse("fields=name", &[], "Map").unwrap_err());
         assert!(error.contains("this route knows: none"), "{error}");
+    }
+
+    #[test]
+    fn a_window_is_a_duration_of_a_sweep_or_more() {
+        let window = |raw| Query::parse(raw, ALL, "Pod").unwrap().window;
+        assert_eq!(window("window=1.5m"), Some(Duration::from_secs(90)));
+        assert_eq!(window(""), None);
+        for bad in
+            ["window=", "window=30", "window=0s", "window=99ms", "window=25h", "window=-1s", "window=all"]
+        {
+            assert!(refused(bad).contains("a duration such as 30s"), "{bad}");
+        }
     }
 
     #[test]

@@ -8,17 +8,19 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    HeaderMap, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderMap, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 
-use crate::model::document::Problem;
+use super::dialect::Dialect;
 
 /// One answer, complete.
 pub(super) type Reply = Response<Bytes>;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// Prometheus's text format, as the kubelet announces it.
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Below this a gzip header costs more than it saves.
 const WORTH_ZIPPING: usize = 512;
@@ -59,6 +61,16 @@ impl Content {
     /// Bytes as rendered.
     pub(super) fn len(&self) -> usize {
         self.plain.len()
+    }
+
+    /// As rendered.
+    pub(super) fn plain(&self) -> Bytes {
+        self.plain.clone()
+    }
+
+    /// The same, when nobody else may want it any more.
+    pub(super) fn into_plain(self) -> Bytes {
+        self.plain
     }
 
     /// The whole as an answer, in the coding the client prefers.
@@ -106,19 +118,20 @@ pub(super) fn bare(status: StatusCode, body: Bytes, kind: &'static str, keep: Ke
     reply
 }
 
-/// Why there is no document: becomes `application/problem+json` (RFC 9457).
+/// Why there is no document: worded as the format has it, on native routes as RFC 9457 does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: StatusCode,
     detail: String,
     retry_after: Option<u64>,
     close: bool,
+    allow: &'static str,
 }
 
 impl Refusal {
     /// `detail` says what was wrong, where, and what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None, close: false }
+        Self { status, detail: detail.into(), retry_after: None, close: false, allow: "GET, HEAD" }
     }
 
     /// 400.
@@ -141,6 +154,16 @@ impl Refusal {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// The methods that are served here, besides those that are everywhere.
+    pub(super) fn allowing(self, allow: &'static str) -> Self {
+        Self { allow, ..self }
+    }
+
+    /// The same with words before its own.
+    pub(super) fn before(self, words: &str) -> Self {
+        Self { detail: format!("{words}{}", self.detail), ..self }
+    }
+
     /// Ends the connection after the answer: what the client sent after the head is not read.
     pub(super) fn and_close(self) -> Self {
         Self { close: true, ..self }
@@ -148,21 +171,24 @@ impl Refusal {
 
     /// The problem document.
     pub(super) fn reply(self) -> Reply {
-        let problem = Problem {
-            kind: "about:blank".to_owned(),
-            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail,
-        };
-        let mut reply = bare(self.status, json(&problem).into(), "application/problem+json", Keep::Never);
+        self.reply_in(Dialect::Problem)
+    }
+
+    /// The same in the words that the clients of a format know.
+    pub(super) fn reply_in(self, dialect: Dialect) -> Reply {
+        let (status, kind, body) = dialect.worded(self.status, self.detail);
+        let mut reply = bare(status, body, kind, Keep::Never);
         if let Some(seconds) = self.retry_after {
             reply.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if self.close {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        if status == StatusCode::UNAUTHORIZED {
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(self.allow));
         }
         reply
     }
@@ -189,7 +215,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// RFC 9110, 12.5.3: the client takes gzip, and does not like the bare bytes better.
-fn prefers_gzip(asked: &HeaderMap) -> bool {
+pub(super) fn prefers_gzip(asked: &HeaderMap) -> bool {
     let mut gzip = None;
     let mut any = None;
     let mut identity = None;
@@ -207,12 +233,13 @@ fn prefers_gzip(asked: &HeaderMap) -> bool {
     gzip > 0.0 && identity.is_none_or(|identity| gzip >= identity)
 }
 
-/// `gzip;q=0.5` is ("gzip", 0.5); without a weight 1; a weight we cannot read is 0, a refusal.
+/// `gzip;q=0.5` is ("gzip", 0.5); without a weight 1; a weight that is none from 0 to 1 is 0, a refusal.
 pub(super) fn weighted(item: &str) -> (&str, f32) {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+    let weight = weight.map_or(Some(1.0), |weight| weight.parse().ok());
+    let weight = weight.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
     (name, weight)
 }
 

@@ -72,6 +72,7 @@ const fn schema(name: &'static str, help: &'static str, parts: &'static [&'stati
 const SOURCES: &[&str] = &["kube", "kubelet", "cri", "docker"];
 const KINDS: &[&str] = &["app", "init", "sidecar", "ephemeral"];
 const STATES: &[&str] = &["waiting", "running", "terminated"];
+const SUBJECTS: &[&str] = &["name", "uid", "hostNetwork", "containerName"];
 const LINKS: &[&str] = &[
     "pod",
     "runtimeUid",
@@ -127,16 +128,26 @@ const POD: &[Field] = &[
     optional("network", Object("Network"), "Seen from inside the pod."),
     optional("pids", Object("Pids"), "Tasks."),
     optional("pressure", Object("Pressure"), "Pressure stall information."),
+    optional("window", Object("Window"), "Of the last 30 s, or as long as window asks."),
     always("unavailable", Map(&Word(REASONS)), "Why what is absent is absent."),
-    always("containers", List(&Object("Container")), "Containers whose cgroup lives."),
+    always(
+        "containers",
+        List(&Object("Container")),
+        "Containers, also those that wait or have ended: of each the last instance.",
+    ),
 ];
 
 const CONTAINER: &[Field] = &[
     optional("name", Text, "In the pod spec; absent while no source has named it."),
     optional("kind", Word(KINDS), "What it is to the pod."),
-    always("id", Text, "The runtime's id."),
+    optional("id", Text, "The runtime's id; absent while it waits for its first instance."),
     optional("image", Text, "As the pod asks for it."),
     optional("state", Word(STATES), "What it is doing."),
+    optional(
+        "stateReason",
+        Text,
+        "Why it waits or ended, in Kubernetes's words: CrashLoopBackOff, OOMKilled.",
+    ),
     optional("restartCount", Integer, "Instances before this one."),
     optional("startedAt", Time, "When this instance started."),
     optional("startedAtUnixNano", Integer, "The same instant."),
@@ -146,6 +157,16 @@ const CONTAINER: &[Field] = &[
     optional("pids", Object("Pids"), "Tasks."),
     optional("pressure", Object("Pressure"), "Pressure."),
     always("unavailable", Map(&Word(REASONS)), "Why what is absent is absent."),
+];
+
+const PAST_CONTAINER: &[Field] = &[
+    optional("name", Text, "In the pod spec; absent while no source has named it."),
+    optional("kind", Word(KINDS), "What it is to the pod."),
+    always("id", Text, "The runtime's id of this instance."),
+    optional("image", Text, "As the pod asks for it."),
+    optional("restartCount", Integer, "Instances before this one."),
+    optional("startedAt", Time, "When this instance started."),
+    optional("startedAtUnixNano", Integer, "The same instant."),
 ];
 
 const TRAFFIC: &[Field] = &[
@@ -187,6 +208,123 @@ pub(super) const SCHEMAS: &[Schema] = &[
         &[ENVELOPE, POD],
     ),
     schema("Pod", "One pod.", &[POD]),
+    schema(
+        "Window",
+        "Of the last seconds the most; of CPU also what 95 of 100 samples were below.",
+        &[&[
+            always("seconds", Number, "What it really covers: up to the newest reading."),
+            optional("cpuCoresMax", Number, "The highest rate of any sweep."),
+            optional("cpuCoresP95", Number, "95 % of the rates are no higher."),
+            optional("memoryWorkingSetMaxBytes", Integer, "The largest working set."),
+            optional("rxBytesPerSecondMax", Number, "The highest rate of any sweep."),
+            optional("txBytesPerSecondMax", Number, "The highest rate of any sweep."),
+        ]],
+    ),
+    schema(
+        "PodHistory",
+        "/api/v1/history/{namespace}/{name}, /api/v1/history/{uid}: the last minutes of one pod.",
+        &[
+            ENVELOPE,
+            &[
+                optional("namespace", Text, "Absent while no source has named the pod."),
+                optional("name", Text, "Absent while no source has named the pod."),
+                optional("uid", Text, "metadata.uid of the API object; absent while unknown."),
+                always("runtimeUid", Text, "As in the cgroup: for a static pod its hash."),
+                always("samples", List(&Object("PastSample")), "One a second at most, oldest first."),
+                always(
+                    "containers",
+                    List(&Object("ContainerHistory")),
+                    "Each instance of a container that was there, in the order they appeared.",
+                ),
+            ],
+        ],
+    ),
+    schema(
+        "ContainerHistory",
+        "The last minutes of one instance of a container.",
+        &[
+            PAST_CONTAINER,
+            &[always("samples", List(&Object("PastSample")), "One a second at most, oldest first.")],
+        ],
+    ),
+    schema("PastContainer", "What a container is, or was, called.", &[PAST_CONTAINER]),
+    schema(
+        "PastSample",
+        "What one sweep read of a pod or a container.",
+        &[&[
+            always("tick", Integer, "The sweep's number."),
+            always("timeUnixNano", Integer, "Start of the sweep."),
+            optional("cpu", Object("Cpu"), "CPU time, without limits and requests."),
+            optional("memory", Object("Memory"), "Memory, without limits and requests."),
+            optional("io", Object("PastIo"), "Block I/O, totals alone."),
+            optional("network", Object("PastNetwork"), "Traffic of a pod, totals alone."),
+            always("unavailable", Map(&Word(REASONS)), "Why what is absent is absent."),
+        ]],
+    ),
+    schema(
+        "PastIo",
+        "Block I/O, totals alone.",
+        &[&[
+            always("timeUnixNano", Integer, "When it was read."),
+            always("readBytes", Integer, "Total."),
+            always("writeBytes", Integer, "Total."),
+            always("readOperations", Integer, "Total."),
+            always("writeOperations", Integer, "Total."),
+            optional("readBytesPerSecond", Number, "Over the window."),
+            optional("writeBytesPerSecond", Number, "Over the window."),
+            optional("readOperationsPerSecond", Number, "Over the window."),
+            optional("writeOperationsPerSecond", Number, "Over the window."),
+            optional("windowSeconds", Number, "The window."),
+        ]],
+    ),
+    schema(
+        "PastNetwork",
+        "Traffic, totals alone.",
+        &[
+            &[
+                always("timeUnixNano", Integer, "When it was read."),
+                always("source", Text, "netns, host_veth or netns_ip."),
+                optional("rxBytesPerSecond", Number, "Over the window."),
+                optional("txBytesPerSecond", Number, "Over the window."),
+                optional("rxPacketsPerSecond", Number, "Over the window."),
+                optional("txPacketsPerSecond", Number, "Over the window."),
+                optional("windowSeconds", Number, "The window."),
+            ],
+            TRAFFIC,
+        ],
+    ),
+    schema(
+        "Recent",
+        "/api/v1/recent: what ended in the last minutes.",
+        &[
+            ENVELOPE,
+            &[
+                always("historySeconds", Number, "How long an end is remembered, if there is room."),
+                always("ended", List(&Object("Ended")), "Pods and containers, in the order they ended."),
+            ],
+        ],
+    ),
+    schema(
+        "Ended",
+        "A pod, or one instance of a container, that is no more.",
+        &[&[
+            optional("namespace", Text, "The pod's; absent if no source had named it."),
+            optional("pod", Text, "The pod's name; absent if no source had named it."),
+            optional("uid", Text, "metadata.uid of the API object; absent if unknown."),
+            always("runtimeUid", Text, "The pod's UID as in the cgroup."),
+            optional("container", Object("PastContainer"), "Which container; absent: the whole pod."),
+            always(
+                "cause",
+                Text,
+                "What the source of names says (OOMKilled, Completed); else container_gone, or pod_gone with \
+                     all that was in it.",
+            ),
+            always("goneTick", Integer, "The first sweep that did not find it."),
+            always("goneTime", Time, "Start of that sweep."),
+            always("goneTimeUnixNano", Integer, "The same instant."),
+            always("sample", Object("PastSample"), "The last that was read of it."),
+        ]],
+    ),
     schema(
         "Sandbox",
         "Sandbox, process and network namespace of a pod.",
@@ -330,7 +468,14 @@ pub(super) const SCHEMAS: &[Schema] = &[
                     "When this process began to carry the totals; changes when their base is lost.",
                 ),
                 optional("raw", Object("Traffic"), "The kernel's present values."),
-                optional("source", Text, "netns or host_veth; absent for the node."),
+                optional("source", Text, "netns, host_veth or netns_ip; absent for the node."),
+                optional(
+                    "rxSuspect",
+                    Flag,
+                    "The device received nothing for a minute or more while it sent over 1,000 packets: it \
+                     may not count what it receives. With netns_ip the total's received figures are the IP \
+                     layer's, without link headers.",
+                ),
             ],
             TRAFFIC,
             &[
@@ -373,7 +518,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
     schema(
         "Pids",
         "Tasks.",
-        &[&[always("current", Integer, "Now."), optional("limit", Integer, "Absent: no limit.")]],
+        &[&[
+            always("current", Integer, "Now."),
+            optional("limit", Integer, "Absent without a reason: no limit."),
+        ]],
     ),
     schema(
         "Pressure",
@@ -391,6 +539,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
             always("someMicroseconds", Integer, "Some task waited."),
             optional("fullMicroseconds", Integer, "All tasks waited."),
             always("someAvg10", Number, "Percent of the last 10 s in which some task waited."),
+            optional("someAvg60", Number, "Of the last minute."),
+            optional("someAvg300", Number, "Of the last five minutes."),
+            optional("fullAvg10", Number, "Percent of the last 10 s in which all tasks waited."),
+            optional("fullAvg60", Number, "Of the last minute."),
+            optional("fullAvg300", Number, "Of the last five minutes."),
         ]],
     ),
     schema("Container", "One container.", &[CONTAINER]),
@@ -443,6 +596,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             always("freeBytes", Integer, "Unused."),
             always("cachedBytes", Integer, "Page cache, buffers and reclaimable slab."),
             always("usedBytes", Integer, "total − available."),
+            optional("workingSetBytes", Integer, "total − free − inactiveFile, as the kubelet has it."),
+            optional("inactiveFileBytes", Integer, "Page cache the kernel drops first."),
             always("swapUsedBytes", Integer, "Swap in use."),
             always("swapTotalBytes", Integer, "Swap."),
         ]],
@@ -476,7 +631,26 @@ pub(super) const SCHEMAS: &[Schema] = &[
             ),
             always("containers", List(&Object("MapContainer")), "Children of the pod's cgroup."),
             always("evidence", List(&Object("MapEvidence")), "Link by link."),
+            always(
+                "disagreements",
+                List(&Object("Disagreement")),
+                "What the sources of names contradict each other about.",
+            ),
         ]],
+    ),
+    schema(
+        "Disagreement",
+        "Two sources of names that do not say the same. The first is believed, but for hostNetwork.",
+        &[&[
+            always("about", Word(SUBJECTS), "About what."),
+            always("first", Object("Said"), "The source that comes first: kube, kubelet, cri, docker."),
+            always("second", Object("Said"), "The other."),
+        ]],
+    ),
+    schema(
+        "Said",
+        "What one source says.",
+        &[&[always("source", Word(SOURCES), "Who says so."), always("says", Text, "What.")]],
     ),
     schema(
         "MapContainer",

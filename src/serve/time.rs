@@ -13,6 +13,15 @@ pub(super) fn rfc3339(time: WallTime) -> String {
     format!("{time:.9}")
 }
 
+/// `2026-11-21T01:02:03Z`: as Kubernetes writes its times, in whole seconds.
+pub(super) fn rfc3339_seconds(time: WallTime) -> String {
+    let seconds = i64::try_from(time.as_unix_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// What Go says of a time there is none of.
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// Whole nanoseconds: 584 years fit.
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -33,6 +42,9 @@ mod tests {
         assert_eq!(text(1_795_222_923_123_456_789), "2026-11-21T01:02:03.123456789Z");
         assert_eq!(text(1_795_222_923_000_000_000), "2026-11-21T01:02:03.000000000Z");
         assert_eq!(text(0), "1970-01-01T00:00:00.000000000Z");
+        let seconds = |nanos| rfc3339_seconds(WallTime::from_unix_nanos(nanos));
+        assert_eq!(seconds(1_795_222_923_999_999_999), "2026-11-21T01:02:03Z");
+        assert_eq!(seconds(0), "1970-01-01T00:00:00Z");
         assert_eq!(text(u64::MAX), "2554-07-21T23:34:33.709551615Z");
     }
 }

@@ -15,8 +15,12 @@ pub(super) const COMMIT: &str = match option_env!("PODVITALS_GIT_COMMIT") {
     None => "unknown",
 };
 
+/// The Docker Engine's API of these versions has all that we could ever say.
+pub(super) const API_VERSION: &str = "1.44";
+pub(super) const MIN_API_VERSION: &str = "1.24";
+
 /// When it was built, where the build was told: a build that looks at the clock is not repeatable.
-const BUILT: &str = match option_env!("PODVITALS_BUILD_DATE") {
+pub(super) const BUILT: &str = match option_env!("PODVITALS_BUILD_DATE") {
     Some(date) => date,
     None => "1970-01-01T00:00:00Z",
 };
@@ -33,9 +37,8 @@ pub(super) fn document() -> Value {
         "goVersion": "none",
         "compiler": "rustc",
         "Version": VERSION,
-        // The Docker Engine's API of these versions has all that we could ever say.
-        "ApiVersion": "1.44",
-        "MinAPIVersion": "1.24",
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
         "Os": std::env::consts::OS,
         "Arch": architecture(),
         "BuildTime": BUILT,
@@ -44,7 +47,7 @@ pub(super) fn document() -> Value {
 }
 
 /// As Go, and so Docker, names it.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -46,20 +46,51 @@ fn enable_controllers(mount: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets processes into the cgroup `path` of a v1 cpuset, which is made without CPUs: it gets its
+/// parent's, level by level, as a runtime would do it.
+pub(crate) fn open_cpusets(path: &str) -> Result<()> {
+    for hierarchy in read_hierarchies()?.iter().filter(|h| h.controllers.iter().any(|name| name == "cpuset"))
+    {
+        let mut level = hierarchy.mount.clone();
+        for name in path.trim_matches('/').split('/') {
+            let parent = level.clone();
+            level.push(name);
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let (theirs, ours) = (parent.join(file), level.join(file));
+                let read = |file: &Path| fs::read_to_string(file).with_context(|| file.display().to_string());
+                if read(&ours)?.trim().is_empty() {
+                    fs::write(&ours, read(&theirs)?).with_context(|| ours.display().to_string())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes the cgroup `path` and all below it from every hierarchy. Its processes must have ended;
 /// the kernel may need a moment more to let go of them.
 pub(crate) async fn remove(path: &str) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    for hierarchy in read_hierarchies()? {
-        let target = hierarchy.mount.join(path.trim_start_matches('/'));
-        while let Err(error) = remove_tree(&target) {
-            if Instant::now() >= deadline {
-                return Err(error).with_context(|| format!("cannot remove cgroup {}", target.display()));
-            }
-            sleep(Duration::from_millis(20)).await;
+    while let Err(error) = try_remove(path) {
+        if Instant::now() >= deadline {
+            return Err(error);
         }
+        sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+/// One attempt at what [`remove`] does, for those who do not wait in tokio.
+pub(crate) fn try_remove(path: &str) -> Result<()> {
+    for target in directories(path)? {
+        remove_tree(&target).with_context(|| format!("cannot remove cgroup {}", target.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes the cgroup `path` where nothing is in it any more: neither a process nor a pod.
+pub(crate) fn try_remove_empty(path: &str) -> Result<()> {
+    if pids(path)?.is_empty() { try_remove(path) } else { Ok(()) }
 }
 
 fn remove_tree(target: &Path) -> std::io::Result<()> {
@@ -105,6 +136,12 @@ pub(crate) fn directory(path: &str, controller: &str) -> Result<PathBuf> {
         bail!("no cgroup hierarchy has the controller '{controller}'");
     };
     Ok(hierarchy.mount.join(path.trim_start_matches('/')))
+}
+
+/// The directories of the cgroup `path`, one in each hierarchy.
+pub(crate) fn directories(path: &str) -> Result<Vec<PathBuf>> {
+    let mounts = read_hierarchies()?.into_iter().map(|hierarchy| hierarchy.mount);
+    Ok(mounts.map(|mount| mount.join(path.trim_start_matches('/'))).collect())
 }
 
 fn read_hierarchies() -> Result<Vec<Hierarchy>> {

@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::cgroup;
+use crate::cluster::kubelet;
 use crate::cri::Cri;
+use crate::docker;
 use crate::network::Network;
 use crate::process::{self, OwnProcess};
 use crate::state::{STATE_ROOT, StateDir};
@@ -52,9 +54,11 @@ pub(crate) async fn undo(state: &StateDir) -> Result<()> {
         troubles.push(error);
         Default::default()
     });
-    let started: Vec<OwnProcess> =
-        record.processes.iter().filter_map(|id| OwnProcess::recorded(*id)).collect();
-    troubles.extend(process::end_all(&started, Duration::from_secs(5)).await.err());
+    for (ids, patience) in [(&record.disposable, Duration::ZERO), (&record.processes, Duration::from_secs(5))]
+    {
+        let started: Vec<OwnProcess> = ids.iter().filter_map(|id| OwnProcess::recorded(*id)).collect();
+        troubles.extend(process::end_all(&started, patience).await.err());
+    }
 
     // Through the runtime first: it takes the pods' links, addresses and mounts along.
     if !process::runtime_processes(&state.path())?.is_empty() {
@@ -70,6 +74,9 @@ pub(crate) async fn undo(state: &StateDir) -> Result<()> {
         troubles.extend(Network::numbered(number).remove(state).await.err());
     }
     troubles.extend(remove_cni_results(state).err());
+    troubles.extend(kubelet::remove_outside(state, &record).err());
+    docker::remove_outside(&record);
+    troubles.extend(kubelet::restore_tunables(&record.tunables).err());
     troubles.extend(cgroup::remove(&state.cgroup_prefix()).await.err());
 
     // The record goes last, and only when it is of no more use.
@@ -85,11 +92,11 @@ pub(crate) async fn undo(state: &StateDir) -> Result<()> {
 
 async fn remove_sandboxes(cri: &Cri, deadline: Instant) -> Result<()> {
     let mut removals = JoinSet::new();
-    for id in cri.list_pod_sandboxes().await? {
+    for sandbox in cri.list_pod_sandboxes().await? {
         let cri = cri.clone();
         removals.spawn(async move {
-            cri.stop_pod_sandbox(&id).await?;
-            cri.remove_pod_sandbox(&id).await
+            cri.stop_pod_sandbox(&sandbox.id).await?;
+            cri.remove_pod_sandbox(&sandbox.id).await
         });
     }
     while let Ok(Some(_)) = tokio::time::timeout_at(deadline, removals.join_next()).await {}
@@ -115,8 +122,9 @@ async fn end_runtime(state: &StateDir) -> Result<()> {
 /// A shim listens under `/run/containerd/s`, outside our folder; its bundle says where:
 /// `unix:///run/containerd/s/0a1b…`.
 fn remove_shim_sockets(state: &StateDir) -> Result<()> {
-    let bundles = state.join("state/io.containerd.runtime.v2.task/k8s.io");
-    for bundle in fs::read_dir(&bundles).into_iter().flatten().flatten() {
+    // The namespaces of CRI and of Docker.
+    let bundles = ["k8s.io", "moby"].map(|name| state.join("state/io.containerd.runtime.v2.task").join(name));
+    for bundle in bundles.iter().flat_map(fs::read_dir).flatten().flatten() {
         let Ok(address) = fs::read_to_string(bundle.path().join("address")) else { continue };
         if let Some(socket) = address.trim().strip_prefix("unix://") {
             remove_if_there(Path::new(socket))?;

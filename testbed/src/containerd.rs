@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 
 use crate::cri::Cri;
@@ -17,7 +17,7 @@ use crate::state::StateDir;
 /// From start to `RuntimeReady` and `NetworkReady`: under a second on an idle machine.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Debian keeps `runc` in /usr/sbin, which is not in everybody's PATH.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Writes the configuration and starts the process; ready when this returns.
 ///
@@ -29,7 +29,8 @@ pub(crate) async fn start(state: &StateDir, network: Network, cri: &Cri) -> Resu
     fs::create_dir_all(&cni).with_context(|| cni.display().to_string())?;
     write(&cni.join("10-testbed.conflist"), network.cni_config(state).to_string().as_bytes())?;
     write(&config, config_text(state)?.as_bytes())?;
-    let log = File::create(state.join("containerd.log")).context("containerd.log")?;
+    let log = File::options().create(true).append(true).open(state.join("containerd.log"));
+    let log = log.context("containerd.log")?;
     let mut child = Command::new("containerd")
         .arg("--config")
         .arg(&config)
@@ -68,8 +69,9 @@ async fn wait_until_ready(child: &mut Child, cri: &Cri) -> Result<()> {
     }
 }
 
-/// Loads the archive and waits until CRI knows the images: it hears of them by an event.
-pub(crate) async fn import(state: &StateDir, cri: &Cri, archive: &Path) -> Result<()> {
+/// Loads the archive and waits until CRI knows the images: it hears of them by an event. Returns
+/// their names.
+pub(crate) async fn import(state: &StateDir, cri: &Cri, archive: &Path) -> Result<Vec<String>> {
     let output = tokio::process::Command::new("ctr")
         .arg("--address")
         .arg(state.socket())
@@ -82,17 +84,25 @@ pub(crate) async fn import(state: &StateDir, cri: &Cri, archive: &Path) -> Resul
     if !output.status.success() {
         bail!("ctr images import: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
+    let imported = parse_imported(&String::from_utf8_lossy(&output.stdout));
+    ensure!(!imported.is_empty(), "{}: no image with a name in it", archive.display());
     let deadline = Instant::now() + START_PATIENCE;
     loop {
         let tags = cri.list_image_tags().await?;
-        if [image::PAUSE, image::LOAD].iter().all(|image| tags.iter().any(|tag| tag == image)) {
-            return Ok(());
+        if imported.iter().all(|image| tags.contains(image)) {
+            return Ok(imported);
         }
         if Instant::now() >= deadline {
-            bail!("containerd imported the images, yet CRI knows only {tags:?}");
+            bail!("containerd imported {imported:?}, yet CRI knows only {tags:?}");
         }
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// `unpacking localhost/pause:1 (sha256:0a1b…)...done`
+fn parse_imported(said: &str) -> Vec<String> {
+    let names = said.lines().filter_map(|line| line.strip_prefix("unpacking ")?.split(' ').next());
+    names.map(str::to_owned).collect()
 }
 
 /// The last lines of the log, for an error.
@@ -104,7 +114,7 @@ pub(crate) fn log_tail(state: &StateDir) -> String {
 }
 
 /// An overlay cannot have its upper layer on an overlay: inside a container files are copied.
-fn snapshotter(state: &StateDir) -> Result<&'static str> {
+pub(crate) fn snapshotter(state: &StateDir) -> Result<&'static str> {
     const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
     let path = state.path();
     let kind = rustix::fs::statfs(&path).with_context(|| path.display().to_string())?.f_type;
@@ -170,4 +180,17 @@ SystemdCgroup = false
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_imported_images_are_read() {
+        let said =
+            "unpacking localhost/pause:1 (sha256:0a1b)...done\nunpacking ghcr.io/a/b:0.1.0 (sha256:2c)...";
+        assert_eq!(parse_imported(said), ["localhost/pause:1", "ghcr.io/a/b:0.1.0"]);
+        assert!(parse_imported("Loaded image: x\n").is_empty());
+    }
 }

@@ -128,6 +128,15 @@ impl Network {
         Ipv4Addr::new(10, 86, self.number * 4, 0)
     }
 
+    /// The addresses that CNI, which counts from below, does not come to.
+    pub(crate) fn upper_half(self) -> String {
+        format!(
+            "{}/{}",
+            Ipv4Addr::from(u32::from(self.subnet()) + (1 << (31 - SUBNET_BITS))),
+            SUBNET_BITS + 1
+        )
+    }
+
     /// The first that no interface, no route and no other testbed has. The root lock must be held
     /// until the bridge stands.
     pub(crate) fn find_free() -> Result<Self> {
@@ -286,5 +295,6 @@ mod tests {
     fn subnets_lie_side_by_side() {
         assert_eq!(Network::numbered(0).gateway(), Ipv4Addr::new(10, 86, 0, 1));
         assert_eq!(Network::numbered(63).gateway(), Ipv4Addr::new(10, 86, 252, 1));
+        assert_eq!(Network::numbered(1).upper_half(), "10.86.6.0/23");
     }
 }

@@ -40,6 +40,7 @@ struct PodSpec {
     namespace: String,
     uid: Option<String>,
     host_network: bool,
+    share_processes: bool,
     qos: Qos,
     labels: HashMap<String, String>,
     annotations: HashMap<String, String>,
@@ -79,6 +80,7 @@ impl PodBuilder {
             namespace: "default".to_owned(),
             uid: None,
             host_network: false,
+            share_processes: false,
             qos: Qos::BestEffort,
             labels: HashMap::new(),
             annotations: HashMap::new(),
@@ -101,6 +103,12 @@ impl PodBuilder {
     /// In the host's netns.
     pub fn host_network(mut self, yes: bool) -> Self {
         self.spec.host_network = yes;
+        self
+    }
+
+    /// `shareProcessNamespace`: one pid namespace for all its containers, with the pause process as process 1.
+    pub fn share_processes(mut self, yes: bool) -> Self {
+        self.spec.share_processes = yes;
         self
     }
 
@@ -205,7 +213,7 @@ fn sandbox_config(
         linux: Some(m::LinuxPodSandboxConfig {
             cgroup_parent: cgroup.to_owned(),
             security_context: Some(m::LinuxSandboxSecurityContext {
-                namespace_options: Some(namespaces(spec.host_network)),
+                namespace_options: Some(namespaces(spec)),
             }),
         }),
     }
@@ -216,13 +224,10 @@ fn pod_labels(spec: &PodSpec, uid: &str) -> [(String, String); 3] {
         .map(|(key, value)| (format!("io.kubernetes.pod.{key}"), value.to_owned()))
 }
 
-fn namespaces(host_network: bool) -> m::NamespaceOption {
-    let network = if host_network { m::NamespaceMode::Node } else { m::NamespaceMode::Pod };
-    m::NamespaceOption {
-        network: network.into(),
-        pid: m::NamespaceMode::Container.into(),
-        ipc: m::NamespaceMode::Pod.into(),
-    }
+fn namespaces(spec: &PodSpec) -> m::NamespaceOption {
+    let network = if spec.host_network { m::NamespaceMode::Node } else { m::NamespaceMode::Pod };
+    let pid = if spec.share_processes { m::NamespaceMode::Pod } else { m::NamespaceMode::Container };
+    m::NamespaceOption { network: network.into(), pid: pid.into(), ipc: m::NamespaceMode::Pod.into() }
 }
 
 impl Pod {
@@ -317,7 +322,7 @@ impl Pod {
         let labels = pod_labels(&self.inner.spec, self.uid()).into_iter().collect();
         let request = m::CreateContainerRequest {
             pod_sandbox_id: self.inner.sandbox_id.clone(),
-            config: Some(spec.config(attempt, labels, namespaces(self.inner.spec.host_network))),
+            config: Some(spec.config(attempt, labels, namespaces(&self.inner.spec))),
             sandbox_config: Some(self.inner.config.clone()),
         };
         let id = cri.create_container(request).await.with_context(shown)?;

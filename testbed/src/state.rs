@@ -25,6 +25,18 @@ pub(crate) struct Record {
     /// Processes that were started through the testbed, beside containerd and its shims.
     #[serde(default)]
     pub(crate) processes: Vec<ProcessId>,
+    /// The same, of those that need no time to end well.
+    #[serde(default)]
+    pub(crate) disposable: Vec<ProcessId>,
+    /// Kernel settings a kubelet is about to change, and what they were.
+    #[serde(default)]
+    pub(crate) tunables: Vec<(PathBuf, String)>,
+    /// Folders outside ours that only the kubelets of testbeds use.
+    #[serde(default)]
+    pub(crate) folders: Vec<PathBuf>,
+    /// What a dockerd makes outside our folder, and was not there before it.
+    #[serde(default)]
+    pub(crate) docker: Vec<PathBuf>,
 }
 
 /// The folder of one testbed. The name is in every path, cgroup and network it makes.

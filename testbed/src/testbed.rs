@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cleanup;
 use crate::containerd;
 use crate::cri::Cri;
+use crate::docker::Docker;
 use crate::guard::Guard;
 use crate::image;
 use crate::load;
@@ -23,7 +24,7 @@ use crate::state::{Lock, Record, StateDir};
 /// it made; [`Self::stop`] does the same and says what went wrong.
 pub struct Testbed {
     shared: Arc<Shared>,
-    containerd: Option<Child>,
+    containerd: Mutex<Option<Child>>,
     lock: Option<Lock>,
     guard: Option<Guard>,
 }
@@ -60,7 +61,8 @@ impl Testbed {
         let guard = Guard::start(&state)?;
         match Self::raise(&state, load, &tell).await {
             Ok((shared, child)) => {
-                Ok(Self { shared: Arc::new(shared), containerd: Some(child), lock: Some(lock), guard })
+                let containerd = Mutex::new(Some(child));
+                Ok(Self { shared: Arc::new(shared), containerd, lock: Some(lock), guard })
             }
             Err(error) => match cleanup::undo(&state).await {
                 Ok(()) => Err(error),
@@ -75,7 +77,7 @@ impl Testbed {
         let cri = Cri::new(&state.socket());
         let child = containerd::start(state, network, &cri).await?;
         tell("importing the images");
-        let archive = image::write_archive(&state.join("images"), &load).await?;
+        let archive = image::write_archive(&state.join("images"), &load)?;
         containerd::import(state, &cri, &archive).await?;
         std::fs::create_dir_all(state.join("scratch")).context("scratch")?;
         let record = Mutex::new(record);
@@ -122,15 +124,60 @@ impl Testbed {
         containerd::log_tail(&self.shared.state)
     }
 
+    /// Kills containerd as a crash would: with SIGKILL, and nobody else with it. The pods live on.
+    pub fn kill_containerd(&self) -> Result<()> {
+        let mut child = self.containerd().take().context("containerd does not run")?;
+        child.kill().context("containerd")?;
+        child.wait().context("containerd")?;
+        Ok(())
+    }
+
+    /// Starts it again on what it left; when this returns it knows its pods and answers.
+    pub async fn start_containerd(&self) -> Result<()> {
+        ensure!(self.containerd().is_none(), "containerd runs");
+        let Shared { state, cri, network, .. } = &*self.shared;
+        let child = containerd::start(state, *network, cri).await?;
+        *self.containerd() = Some(child);
+        Ok(())
+    }
+
+    fn containerd(&self) -> MutexGuard<'_, Option<Child>> {
+        self.containerd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Starts a program that belongs to the testbed: out of reach of the terminal's Ctrl-C, and
     /// ended with the testbed, also by [`crate::clean`] when we are killed.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        let program = command.get_program().display().to_string();
-        let child = command.process_group(0).spawn().with_context(|| program)?;
-        let mut record = self.shared.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.processes.push(ProcessId::of(child.id())?);
-        self.shared.state.write_record(&record)?;
+        let (child, id) = spawn(command)?;
+        self.record(|record| record.processes.push(id))?;
         Ok(child)
+    }
+
+    /// The same for a program that may be killed at any moment: it is not waited for in the end.
+    pub(crate) fn spawn_disposable(&self, command: &mut Command) -> Result<Child> {
+        let (child, id) = spawn(command)?;
+        self.record(|record| record.disposable.push(id))?;
+        Ok(child)
+    }
+
+    /// A Docker beside the containerd, on it and on the same bridge.
+    pub async fn docker(&self) -> Result<Docker<'_>> {
+        Docker::start(self).await
+    }
+
+    /// Writes down what must be undone, before it is done.
+    pub(crate) fn record(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let mut record = self.shared.record.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut record);
+        self.shared.state.write_record(&record)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn shared_with(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Takes everything down.
@@ -141,7 +188,7 @@ impl Testbed {
     }
 
     fn let_go(&mut self) {
-        if let Some(mut child) = self.containerd.take() {
+        if let Some(mut child) = self.containerd().take() {
             // It has been ended; this only buries it.
             let _ = child.try_wait();
         }
@@ -168,6 +215,13 @@ impl Drop for Testbed {
         }
         self.let_go();
     }
+}
+
+fn spawn(command: &mut Command) -> Result<(Child, ProcessId)> {
+    let program = command.get_program().display().to_string();
+    let child = command.process_group(0).spawn().with_context(|| program)?;
+    let id = ProcessId::of(child.id())?;
+    Ok((child, id))
 }
 
 /// Recorded first, made second: a bridge without a record would stay for ever.

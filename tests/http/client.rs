@@ -7,18 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use podvitals::config::Listen;
-use podvitals::model::health::Health;
+use podvitals::model::health::{Health, Refusal};
+use podvitals::model::history::Shelf;
+use podvitals::model::identity::Source;
 use podvitals::model::snapshot::Snapshot;
 use podvitals::model::target::TargetSet;
 use podvitals::model::time::{ClockPair, Monotonic, WallTime};
-use podvitals::serve::{Limits, Published, bind, run_within};
+use podvitals::serve::{Access, Bound, Limits, Published, bind, run_within};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::earlier;
 use super::node::{self, PROCESS_START, SECOND, SWEEP_AT, SWEEP_WALL};
+use super::past;
 
 /// Nothing here takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,27 +59,68 @@ pub(crate) async fn server() -> Server {
 }
 
 pub(crate) async fn server_with(limits: Limits, clock: fn() -> ClockPair, shown: Option<Snapshot>) -> Server {
-    let bound = bind(&[Listen::Plain("127.0.0.1:0".parse().unwrap())]).await.unwrap();
-    let address = bound[0].address().strip_prefix("http://").unwrap().parse().unwrap();
+    let listen = [Listen::Plain("127.0.0.1:0".parse().unwrap())];
+    server_on(bind(&listen, Access::default()).await.unwrap(), limits, clock, shown)
+}
+
+pub(crate) fn server_on(
+    bound: Vec<Bound>,
+    limits: Limits,
+    clock: fn() -> ClockPair,
+    shown: Option<Snapshot>,
+) -> Server {
+    let history = shown.as_ref().map_or_else(Arc::default, past::history);
+    server_that_remembers(bound, limits, clock, shown, history)
+}
+
+pub(crate) fn server_that_remembers(
+    bound: Vec<Bound>,
+    limits: Limits,
+    clock: fn() -> ClockPair,
+    shown: Option<Snapshot>,
+    history: Arc<Shelf>,
+) -> Server {
+    let change = |published: &mut Published| (published.clock, published.history) = (clock, history);
+    server_showing(bound, limits, change, shown)
+}
+
+/// The same with something else about it.
+pub(crate) fn server_showing(
+    bound: Vec<Bound>,
+    limits: Limits,
+    change: impl FnOnce(&mut Published),
+    shown: Option<Snapshot>,
+) -> Server {
+    let address = bound[0].address().split_once("://").unwrap().1.parse().unwrap();
     let targets = shown.as_ref().map_or_else(Arc::default, |snapshot| snapshot.targets.clone());
     let (snapshot, snapshots) = watch::channel(shown.map(Arc::new));
     let (targets, maps) = watch::channel(targets);
     let (stop, stopped) = watch::channel(false);
     let health = Arc::new(Health::default());
-    let published = Published {
+    let mut published = Published {
         snapshot: snapshots,
         targets: maps,
+        history: Arc::default(),
         health: health.clone(),
-        clock,
+        clock: clock::<0>,
         node_name: "n1".into(),
         interval: Duration::from_secs(1),
         process_start: WallTime::from_unix_nanos(PROCESS_START),
+        machine: earlier::machine(),
+        cadvisor_full: false,
+        docker_percpu: false,
     };
+    change(&mut published);
     health.last_sweep_at.store(SWEEP_AT + 3_120_000, Ordering::SeqCst);
     health.last_sweep_nanos.store(3_120_000, Ordering::SeqCst);
     health.sweep_cpu_nanos.store(2 * SECOND, Ordering::SeqCst);
     health.sweeps.store(812, Ordering::SeqCst);
     health.identity_complete.store(true, Ordering::SeqCst);
+    health.disagreements.store(1, Ordering::SeqCst);
+    health.certificate_expiry.store(1_800_000_000, Ordering::SeqCst);
+    let kube = health.source(Source::Kube);
+    kube.configured.store(true, Ordering::SeqCst);
+    kube.refused(Refusal::Forbidden, Monotonic::from_nanos(SWEEP_AT - 2 * SECOND));
     let task = tokio::spawn(run_within(limits, bound, published, stopped));
     Server { address, health, snapshot, targets, stop, task }
 }
@@ -171,7 +216,7 @@ pub(crate) fn first_answer<'a>(bytes: &'a [u8], method: &str) -> (Answer, &'a [u
     parse(bytes, method).unwrap_or_else(|| panic!("no whole answer: {:?}", String::from_utf8_lossy(bytes)))
 }
 
-fn parse<'a>(bytes: &'a [u8], method: &str) -> Option<(Answer, &'a [u8])> {
+pub(crate) fn parse<'a>(bytes: &'a [u8], method: &str) -> Option<(Answer, &'a [u8])> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.split("\r\n");

@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::client::{Server, clock, first_answer, next, rest, server, server_with, until};
-use super::node;
+use super::{earlier, node};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -19,6 +19,8 @@ const PATIENT: Limits = Limits {
     connections: 256,
     connections_per_address: 16,
     kept_for_health: 16,
+    streams: 192,
+    streams_per_address: 12,
     header: LONG,
     request: LONG,
     idle: LONG,
@@ -72,18 +74,24 @@ async fn another_name_for_this_host_is_not_answered() {
 #[tokio::test]
 async fn a_unix_socket_serves_the_same_under_any_name() {
     let path = std::env::temp_dir().join(format!("podvitals-http-{}.sock", std::process::id()));
-    let bound = podvitals::serve::bind(&[Listen::Unix(path.clone())]).await.unwrap();
+    let bound = podvitals::serve::bind(&[Listen::Unix(path.clone())], podvitals::serve::Access::default())
+        .await
+        .unwrap();
     let (_snapshot, snapshot) = tokio::sync::watch::channel(Some(node::snapshot().into()));
     let (_targets, targets) = tokio::sync::watch::channel(std::sync::Arc::default());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let published = podvitals::serve::Published {
         snapshot,
         targets,
+        history: std::sync::Arc::default(),
         health: std::sync::Arc::default(),
         clock: clock::<0>,
         node_name: "n1".into(),
         interval: Duration::from_secs(1),
         process_start: podvitals::model::time::WallTime::from_unix_nanos(node::PROCESS_START),
+        machine: earlier::machine(),
+        cadvisor_full: false,
+        docker_percpu: false,
     };
     let task = tokio::spawn(podvitals::serve::run(bound, published, stopped));
     let mut stream = UnixStream::connect(&path).await.unwrap();
@@ -133,6 +141,17 @@ async fn what_is_not_http_is_refused() {
             "{}",
             String::from_utf8_lossy(&answer)
         );
+    }
+    assert_eq!(server.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_target_without_a_path_is_refused() {
+    let server = server().await;
+    for target in ["localhost", "localhost:1", "127.0.0.1:9790"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = server.raw(request.as_bytes()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
     }
     assert_eq!(server.get("/livez").await.status, 200);
 }

@@ -1,30 +1,30 @@
 //! A node made by hand: every shape a pod can have, and no kernel.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use podvitals::model::counters::{
-    CpuCounters, DeviceNumber, DeviceRow, InterfaceName, InterfaceRow, IoCounters, Limits, MemoryCounters,
-    NetworkCounters, PidsCounters, PressureCounters, Stall, ThrottlingCounters,
+    CpuCounters, CpuQuota, DeviceNumber, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters,
+    NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, ThrottlingCounters,
 };
 use podvitals::model::identity::{
-    ContainerId, ContainerKind, ContainerState, KnownContainer, KnownPod, KnownSandbox, NetworkMode, Owner,
-    PodUid, Source, f64Bits,
+    ContainerKind, ContainerState, Disagreement, KnownContainer, PodUid, Said, Source, Subject,
 };
 use podvitals::model::snapshot::{
     Carried, CgroupFigures, ContainerFigures, ContainersSum, CpuFigures, DeviceNames, IoFigures, IoRates,
-    NetworkFigures, NetworkRates, NodeFigures, NodeRates, PodFigures, Rate, Snapshot,
+    NetworkFigures, NetworkRates, NodeFigures, NodeRates, PodFigures, Snapshot,
 };
-use podvitals::model::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading, Stamped};
-use podvitals::model::target::{
-    CgroupPath, CgroupRole, CgroupTarget, ContainerTarget, Evidence, HostInterface, Link, NetworkTarget,
-    PinnedProcess, PodTarget, TargetId, TargetSet,
-};
+use podvitals::model::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading};
+use podvitals::model::target::{Evidence, HostInterface, Link, NetworkTarget, PodTarget, TargetSet};
 use podvitals::model::time::{ClockPair, Monotonic, WallTime};
 use podvitals::model::unavailable::Unavailable;
+
+use super::earlier;
+use super::parts::{
+    child, container_id, interface_name, known_container, known_pod, rate, read, sandbox_of, target, wall,
+};
 
 /// 2026-11-21T01:02:03.123456789Z.
 pub(crate) const SWEEP_WALL: u64 = 1_795_222_923_123_456_789;
@@ -41,125 +41,6 @@ pub(crate) const ETCD_HASH: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 pub(crate) const ETCD_UID: &str = "0a1b2c3d-0000-4000-8000-000000000004";
 pub(crate) const YOUNG_UID: &str = "0a1b2c3d-0000-4000-8000-000000000005";
 pub(crate) const NAMELESS_UID: &str = "0a1b2c3d-0000-4000-8000-000000000006";
-
-/// The read of one figure, this long after the sweep began.
-fn read<T>(micros: u64, value: T) -> Reading<T> {
-    Ok(Stamped { at: Monotonic::from_nanos(SWEEP_AT + micros * 1000), value })
-}
-
-fn rate<T>(per_second: T) -> Option<Rate<T>> {
-    Some(Rate { per_second, window: Duration::from_micros(1_000_300) })
-}
-
-fn wall(seconds_before: u64) -> WallTime {
-    WallTime::from_unix_nanos(SWEEP_WALL - seconds_before * SECOND)
-}
-
-fn interface_name(name: &str) -> InterfaceName {
-    InterfaceName::new(name.as_bytes()).unwrap()
-}
-
-fn container_id(digit: char) -> ContainerId {
-    ContainerId::new(&digit.to_string().repeat(64)).unwrap()
-}
-
-fn process(pid: u32, netns: u64) -> PinnedProcess {
-    PinnedProcess { pid, dir: Arc::new(File::open("/").unwrap().into()), netns }
-}
-
-fn cgroup(path: &str, role: CgroupRole) -> CgroupTarget {
-    CgroupTarget {
-        id: TargetId(7),
-        path: CgroupPath::new(path),
-        role,
-        first_seen: Monotonic::from_nanos(SWEEP_AT - 60 * SECOND),
-        since: wall(60),
-    }
-}
-
-fn known_container(id: ContainerId, name: &str, kind: ContainerKind) -> Arc<KnownContainer> {
-    Arc::new(KnownContainer {
-        id,
-        name: name.into(),
-        kind: Some(kind),
-        image: Some(format!("registry.example/{name}:1.2").into()),
-        state: ContainerState::Running,
-        restart_count: 2,
-        started_at: Some(wall(45)),
-        cpu_request_cores: Some(f64Bits::new(0.1)),
-        memory_request_bytes: Some(64 * MIB),
-    })
-}
-
-fn child(pod_path: &str, digit: char, known: Option<(&str, ContainerKind)>) -> ContainerTarget {
-    let id = container_id(digit);
-    ContainerTarget {
-        cgroup: cgroup(&format!("{pod_path}/cri-containerd-{id}.scope"), CgroupRole::Container),
-        known: known.map(|(name, kind)| known_container(id.clone(), name, kind)),
-        container_id: id,
-    }
-}
-
-fn sandbox_of(digit: char, ready: bool) -> KnownSandbox {
-    KnownSandbox {
-        id: container_id(digit),
-        pid: Some(4242),
-        ready,
-        attempt: 0,
-        created_at: wall(61),
-        network: Some(NetworkMode::Pod),
-        runtime_handler: String::new(),
-    }
-}
-
-fn known_pod(uid: &str, namespace: &str, name: &str) -> KnownPod {
-    KnownPod {
-        runtime_uid: PodUid::new(uid).unwrap(),
-        uid: PodUid::new(uid),
-        namespace: namespace.into(),
-        name: name.into(),
-        static_pod: false,
-        host_network: Some(false),
-        phase: Some("Running".into()),
-        start_time: Some(wall(62)),
-        owner: Some(Owner { kind: "ReplicaSet".into(), name: format!("{name}-5d4") }),
-        labels: BTreeMap::from([
-            ("app".into(), name.into()),
-            ("app.kubernetes.io/part-of".into(), "shop".into()),
-        ]),
-        sandboxes: Vec::new(),
-        containers: Vec::new(),
-        sources: vec![Source::Kube, Source::Cri],
-    }
-}
-
-/// A settled pod with a sandbox `digit` and a pinned process.
-fn target(uid: &str, qos_class: &'static str, digit: char, known: Option<KnownPod>) -> PodTarget {
-    let path = format!("kubepods.slice/kubepods-pod{}.slice", uid.replace('-', "_"));
-    let pinned = process(4242, 4_026_532_501);
-    PodTarget {
-        id: TargetId(1),
-        runtime_uid: PodUid::new(uid).unwrap(),
-        known: known.map(Arc::new),
-        cgroup: cgroup(&path, CgroupRole::Pod),
-        containers: Vec::new(),
-        sandbox: Some(child(&path, digit, None)),
-        sandbox_settled: true,
-        qos_class: Some(qos_class),
-        host_network: false,
-        process: Some(pinned.clone()),
-        network: NetworkTarget::Netns(pinned),
-        host_interface: None,
-        runtime_vm: false,
-        evidence: Arc::new(vec![Evidence {
-            link: Link::PodCgroup,
-            found: Some(path),
-            by: "inotify".into(),
-            since: wall(60),
-        }]),
-        since: wall(60),
-    }
-}
 
 fn io_counters(unit: u64) -> IoCounters {
     IoCounters {
@@ -191,11 +72,13 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
         read_operations: 0.75,
         write_operations: 2.0,
     };
-    let stall = Stall {
-        some: Duration::from_micros(5 * unit),
-        full: Some(Duration::from_micros(unit)),
-        some_avg10: 0.25,
+    let stalled = |micros, avg10| StallTime {
+        total: Duration::from_micros(micros),
+        avg10,
+        avg60: avg10 / 2.0,
+        avg300: avg10 / 4.0,
     };
+    let stall = Stall { some: stalled(5 * unit, 0.25), full: Some(stalled(unit, 0.125)) };
     CgroupFigures {
         cpu: read(
             10,
@@ -225,6 +108,7 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
                 page_faults: Some(12_345 * unit),
                 major_page_faults: Some(12),
                 oom_kills: Some(0),
+                limit_hits: Some(3 * unit),
             },
         ),
         io: read(
@@ -245,7 +129,16 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
                 io: Some(stall),
             },
         ),
-        limits: Limits { cpu_cores: Some(1.5), memory_bytes: Some(512 * MIB), pids: Some(100) },
+        limits: Limits {
+            cpu_cores: Some(1.5),
+            cpu_quota: Some(CpuQuota {
+                quota: Duration::from_millis(150),
+                period: Duration::from_millis(100),
+            }),
+            memory_bytes: Some(512 * MIB),
+            pids: Some(100),
+            ..Limits::default()
+        },
     }
 }
 
@@ -267,6 +160,7 @@ fn network(source: NetworkSource, unit: u64, interfaces: Range<u32>) -> Reading<
         60,
         NetworkFigures {
             source,
+            rx_suspect: false,
             counters: Carried { total: traffic(2 * unit), raw: traffic(unit), since: wall(900) },
             rates: rate(rates),
             interfaces,
@@ -289,11 +183,24 @@ fn web(rows: &mut Rows) -> PodTarget {
     ];
     known.containers =
         target.containers.iter().map(|child| (**child.known.as_ref().unwrap()).clone()).collect();
+    // Between two instances: its last one has no cgroup any more.
+    let crashing = known_container(container_id('e'), "crashing", ContainerKind::App);
+    known.containers.push(KnownContainer {
+        state: ContainerState::Waiting,
+        state_reason: Some("CrashLoopBackOff".into()),
+        ..(*crashing).clone()
+    });
+    known.disagreements = vec![Disagreement {
+        about: Subject::Name,
+        first: Said { source: Source::Kube, says: "default/web".into() },
+        second: Said { source: Source::Cri, says: "default/other".into() },
+    }];
     target.known = Some(Arc::new(known));
     let host = HostInterface {
         index: 9,
         name: interface_name("veth1a2b"),
         pod_interface: Some(interface_name("eth0")),
+        peer: (2, 0),
     };
     target.host_interface = Some(host);
     target.evidence = Arc::new(vec![
@@ -349,6 +256,7 @@ fn database(rows: &mut Rows, index: u32, uid: &str, live: bool) -> PodTarget {
     let mut network = network(NetworkSource::HostVeth, 3, interfaces);
     if let Ok(network) = &mut network {
         (network.value.truncated, network.value.overlapping) = (true, true);
+        network.value.rx_suspect = true;
     }
     let sum = ContainersSum { cpu_usage: Some(Duration::from_secs(68)), ..ContainersSum::default() };
     let oldest = Monotonic::from_nanos(SWEEP_AT - 30 * 1_000_000);
@@ -459,7 +367,9 @@ impl Rows {
     fn containers<const N: usize>(&mut self, cgroups: [CgroupFigures; N]) -> Range<u32> {
         let start = length(&self.containers);
         for (target, cgroup) in (0..).zip(cgroups) {
-            self.containers.push(ContainerFigures { target, cgroup });
+            // Seventeen seconds of CPU time each unit.
+            let units = cgroup.cpu.as_ref().ok().map(|cpu| cpu.value.counters.usage.as_secs() / 17);
+            self.containers.push(ContainerFigures { target, cgroup, cpu_before: units.map(earlier::cpu) });
         }
         start..length(&self.containers)
     }
@@ -472,6 +382,7 @@ fn node(rows: &mut Rows) -> NodeFigures {
         usage: Duration::from_secs(9000),
         user: Duration::from_secs(6000),
         system: Duration::from_secs(3000),
+        elapsed: Duration::from_secs(72_000),
         cores: 8,
     };
     let memory = NodeMemory {
@@ -479,6 +390,7 @@ fn node(rows: &mut Rows) -> NodeFigures {
         available_bytes: 10_000 * MIB,
         free_bytes: 1_000 * MIB,
         cached_bytes: 8_000 * MIB,
+        inactive_file_bytes: Some(6_000 * MIB),
         swap_used_bytes: 5 * MIB,
         swap_total_bytes: 1_024 * MIB,
     };
@@ -487,7 +399,13 @@ fn node(rows: &mut Rows) -> NodeFigures {
         memory: read(2, memory),
         io: read(3, (io_counters(50), disks)),
         network: read(4, (traffic(50), nics)),
-        rates: NodeRates { cpu_cores: rate(2.5), io: rate(IoRates::default()), network: None },
+        rates: NodeRates {
+            cpu_cores: rate(2.5),
+            cpu_before: Some(earlier::node(cpu)),
+            io: rate(IoRates::default()),
+            network: None,
+        },
+        booted_at: Some(wall(172_800)),
     }
 }
 

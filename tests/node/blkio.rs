@@ -10,9 +10,9 @@ use podvitals_testbed::Pod;
 use tokio::time::Instant;
 
 use crate::daemon::Daemon;
-use crate::daemon::container;
-use crate::daemon::pod;
 use crate::disk::Disk;
+use crate::find::container;
+use crate::find::pod;
 use crate::stage::Stage;
 
 const EIGHT_MIB: u64 = 8 << 20;

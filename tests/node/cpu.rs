@@ -3,17 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use podvitals::model::document::Cpu;
 use podvitals_testbed::Container;
 
-use crate::daemon::container;
-use crate::oracle;
-use crate::oracle::Recording;
+use crate::agreement;
+use crate::find::container;
 use crate::oracle::Schedstat;
 use crate::stage::Stage;
-
-/// A scheduler tick, at which the kernel adds up the time of a task that runs on: 1 to 10 ms.
-const TICK: f64 = 10e6;
 
 /// Windows that are compared. What share of its CPU the load gets depends on what else the machine does;
 /// that the rate is the scheduler's own figure does not.
@@ -50,35 +45,7 @@ async fn compare(stage: &Stage, of: &Container, expected: Range<f64>) {
     let recorded = recording.end();
     for ((who, _), figures) in stage.observers().into_iter().zip(seen) {
         println!("       {who}: {:?} cores", figures.iter().map(|cpu| cpu.cores).collect::<Vec<_>>());
-        agree(&figures, &recorded, &expected);
-    }
-}
-
-fn agree(figures: &[Cpu], recorded: &Recording, expected: &Range<f64>) {
-    // The container's cgroup has also counted the runtime's start of the process, once and before.
-    let offset = |cpu: &Cpu, used: u64| cpu.usage_nanoseconds as f64 - used as f64;
-    let base = offset(&figures[0], recorded.around(figures[0].time_unix_nano).0.1);
-    for pair in figures.windows(2) {
-        let [earlier, later] = pair else { continue };
-        let ((_, before), (_, after)) = recorded.around(later.time_unix_nano);
-        assert!(offset(later, before) - base >= -TICK, "below schedstat before our stamp");
-        assert!(offset(later, after) - base <= TICK, "above schedstat after our stamp");
-
-        let window = (later.time_unix_nano - earlier.time_unix_nano) as f64;
-        let busy = recorded.at(later.time_unix_nano) - recorded.at(earlier.time_unix_nano);
-        let cores = later.cores.unwrap();
-        assert!(expected.contains(&cores), "{cores} cores is not what was burnt");
-        let error = (cores - busy / window).abs() / cores;
-        assert!(error <= 0.005, "{cores} cores against {} of schedstat: off by {error}", busy / window);
-        let seconds = later.window_seconds.unwrap();
-        assert!((seconds - window / 1e9).abs() < 1e-3, "the window is that of the two stamps");
-
-        let split = later.user_nanoseconds.unwrap() + later.system_nanoseconds.unwrap();
-        let difference = later.usage_nanoseconds.abs_diff(split) as f64;
-        assert!(
-            difference <= 2.0 * TICK + 0.001 * later.usage_nanoseconds as f64,
-            "user + system is off by {difference} ns"
-        );
+        agreement::rates(&figures, &recorded, &expected);
     }
 }
 
@@ -87,22 +54,12 @@ pub(crate) async fn throttling_equals_the_file(stage: Arc<Stage>) {
     let pod = testbed.pod("cpu-throttled").run().await.unwrap();
     let app = pod.container("app").args(["spin"]).cpu_limit_millis(200).run().await.unwrap();
     let file = app.cgroup_dir("cpu").unwrap().join("cpu.stat");
-    let keys = ["nr_periods", "nr_throttled", "throttled_time"];
     let mut throttled = 0;
     for (_, daemon) in stage.observers().into_iter().cycle().take(6) {
-        let before = keys.map(|key| oracle::keyed(&file, key));
+        let before = agreement::throttling(&file);
         let cpu = container(&daemon.next_list().await, app.id()).cpu.unwrap();
-        let after = keys.map(|key| oracle::keyed(&file, key));
-        let throttling = cpu.throttling.unwrap();
-        let ours = [throttling.periods, throttling.throttled_periods, throttling.throttled_nanoseconds];
-        for i in 0..3 {
-            assert!(
-                (before[i]..=after[i]).contains(&ours[i]),
-                "{}: {ours:?} between {before:?} and {after:?}",
-                keys[i]
-            );
-        }
-        throttled = ours[1];
+        let after = agreement::throttling(&file);
+        throttled = agreement::throttled(&cpu, before, after);
         assert_eq!(cpu.limit_cores, Some(0.2));
         assert!(cpu.cores.unwrap() < 0.25, "{:?} cores under a quota of 0.2", cpu.cores);
     }

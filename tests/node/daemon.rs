@@ -1,21 +1,26 @@
 //! `podvitals serve` as a process of its own, and a client for its socket.
 
+use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use podvitals::model::document::Container;
 use podvitals::model::document::Node;
-use podvitals::model::document::Pod;
 use podvitals::model::document::PodList;
 use podvitals_testbed::Testbed;
+use rustix::process::Pid;
+use rustix::process::Signal;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
@@ -28,6 +33,8 @@ pub(crate) struct Daemon {
     child: Option<Child>,
     folder: PathBuf,
     socket: PathBuf,
+    /// The program and its arguments, to start it again.
+    command: Vec<OsString>,
 }
 
 /// An answer.
@@ -45,28 +52,56 @@ impl Daemon {
             command.args(["--cri-endpoint", &cri]).args(flags);
         });
         daemon.until_ready().await;
+        let log = daemon.log();
+        assert!(!log.contains("PODVITALS_TEST"), "it was told what is meant for the tests:\n{log}");
         daemon
     }
 
     /// Starts `command`, which is or ends up as podvitals, with a socket and a log of its own.
-    pub(crate) fn spawn(mut command: Command, flags: impl FnOnce(&mut Command)) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("podvitals-node-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        // The daemon may be another user.
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    ///
+    /// It ends with this process, also when that is killed.
+    pub(crate) fn spawn(program: Command, flags: impl FnOnce(&mut Command)) -> Self {
+        let folder = new_folder();
         let socket = folder.join("podvitals.sock");
         let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut command = without_our_own("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program.get_program()).args(program.get_args());
         command.arg("serve").arg("--listen").arg(format!("unix://{}", socket.display()));
         flags(&mut command);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words = words.map(ToOwned::to_owned).collect();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Self { child: Some(child), folder, socket }
+        Self { child: Some(child), folder, socket, command: words }
     }
 
     /// A client of a podvitals that runs in a pod.
     pub(crate) fn attach(socket: PathBuf) -> Self {
-        Self { child: None, folder: PathBuf::from("/nonexistent"), socket }
+        Self { child: None, folder: PathBuf::from("/nonexistent"), socket, command: Vec::new() }
+    }
+
+    /// The process; a shell that became podvitals keeps its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Sends it that signal and waits for its end.
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        let child = self.child.as_mut().unwrap();
+        rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
+        child.wait().unwrap()
+    }
+
+    /// Starts it again after its end, as it was started before. Its log goes on.
+    pub(crate) fn again(&mut self) {
+        let [program, arguments @ ..] = &*self.command else { panic!("somebody else started it") };
+        let log = std::fs::File::options().append(true).open(self.folder.join("log")).unwrap();
+        let mut command = without_our_own(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     pub(crate) async fn until_ready(&self) {
@@ -83,6 +118,13 @@ impl Daemon {
 
     pub(crate) fn socket_url(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// Where it listens on TCP, as it says itself.
+    pub(crate) fn address(&self) -> String {
+        let log = self.log();
+        let said = log.split("address=http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+        said.unwrap_or_else(|| panic!("it listens nowhere on TCP:\n{log}")).to_owned()
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -140,21 +182,37 @@ impl Drop for Daemon {
     }
 }
 
-/// The pod of this UID.
-pub(crate) fn pod<'a>(list: &'a PodList, uid: &str) -> &'a Pod {
-    list.pods.iter().find(|pod| pod.runtime_uid == uid).unwrap_or_else(|| {
-        let there: Vec<_> = list.pods.iter().map(|pod| pod.runtime_uid.as_str()).collect();
-        panic!("no pod {uid} among {there:?}")
-    })
+/// Where daemons have their folders.
+static HOME: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has daemons keep their sockets and logs in this folder, which somebody removes also when this process
+/// is killed.
+pub(crate) fn live_in(folder: PathBuf) {
+    HOME.set(folder).unwrap();
+}
+
+/// One that nobody else has, and every user may write to: a daemon may be anybody.
+fn new_folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
+    let folder = HOME.get().unwrap().join(number);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// A command that does not inherit what these tests are told by variables: to podvitals each of them would
+/// be a knob it does not have.
+fn without_our_own(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let ours = |name: &OsString| name.as_encoded_bytes().starts_with(b"PODVITALS_");
+    for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Whether the pod of this UID is there.
 pub(crate) fn has_pod(list: &PodList, uid: &str) -> bool {
     list.pods.iter().any(|pod| pod.runtime_uid == uid)
-}
-
-/// The container of this id.
-pub(crate) fn container(list: &PodList, id: &str) -> Container {
-    let mut all = list.pods.iter().flat_map(|pod| &pod.containers);
-    all.find(|container| container.id == id).unwrap_or_else(|| panic!("no container {id}")).clone()
 }

@@ -32,7 +32,10 @@ impl Disk {
         let device = format!("/dev/loop{number}");
         run("losetup", &[&device, image.to_str().unwrap()], "util-linux");
         run("mount", &[&device, folder.to_str().unwrap()], "util-linux");
-        let rule = PathBuf::from(format!("/sys/fs/cgroup/blkio/podvitals-rule-{name}"));
+        // Among the testbed's cgroups: they are removed also when this process is killed.
+        let prefix = testbed.cgroup_prefix();
+        let rule = Path::new("/sys/fs/cgroup/blkio").join(prefix.trim_start_matches('/'));
+        let rule = rule.join(format!("rule-{name}"));
         fs::create_dir_all(&rule).unwrap();
         Self { folder, image, device, rule }
     }

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use crate::daemon::Daemon;
 use crate::daemon::has_pod;
-use crate::daemon::pod;
 use crate::disk::Disk;
+use crate::find::pod;
 use crate::network::PORT;
 use crate::network::serving;
 use crate::stage::Stage;
@@ -50,7 +50,7 @@ pub(crate) async fn a_new_container_is_a_target_within_150_ms(stage: Arc<Stage>)
 }
 
 /// Everything of a pod that only grows.
-fn counters(pod: &Pod) -> Vec<(&'static str, u64)> {
+pub(crate) fn counters(pod: &Pod) -> Vec<(&'static str, u64)> {
     let mut all = Vec::new();
     if let Some(cpu) = &pod.cpu {
         all.push(("cpu.usageNanoseconds", cpu.usage_nanoseconds));
@@ -124,9 +124,11 @@ pub(crate) async fn counters_of_a_pod_never_go_back_through_ten_restarts(stage: 
 
     let mut instances: Vec<(String, u32, u64)> = Vec::new();
     for container in seen.iter().flat_map(|pod| &pod.containers) {
-        let usage = container.cpu.as_ref().map_or(0, |cpu| cpu.usage_nanoseconds);
+        // Between two instances the last one is shown without figures.
+        let Some(cpu) = &container.cpu else { continue };
+        let (id, usage) = (container.id.clone().unwrap(), cpu.usage_nanoseconds);
         let restarts = container.restart_count.unwrap_or(0);
-        match instances.iter_mut().find(|(id, ..)| *id == container.id) {
+        match instances.iter_mut().find(|(known, ..)| *known == id) {
             Some(known) => {
                 assert!(usage >= known.2, "a container's counter went back within one instance");
                 known.1 = known.1.max(restarts);
@@ -136,16 +138,35 @@ pub(crate) async fn counters_of_a_pod_never_go_back_through_ten_restarts(stage: 
                 if let Some((_, _, before)) = instances.last() {
                     assert!(usage < *before, "a new instance starts again: {usage} after {before}");
                 }
-                instances.push((container.id.clone(), restarts, usage));
+                instances.push((id, restarts, usage));
             }
         }
     }
     assert_eq!(instances.len(), 11, "every instance was seen");
     assert_eq!(instances.last().unwrap().1, 10, "restartCount");
     let last = seen.last().unwrap();
+    assert_more_than_the_living(&seen, instances[..10].iter().map(|(_, _, usage)| usage).sum());
     assert!(last.io.as_ref().unwrap().write_bytes >= 10 << 20, "{:?}", last.io);
     restarting.stop().await.unwrap();
     drop(disk);
+}
+
+/// The sum over the living containers falls with each that dies. The pod's own figures do not: the dead
+/// are in its CPU time, and the pause process is in its memory.
+fn assert_more_than_the_living(seen: &[Pod], used_by_the_dead: u64) {
+    let living = |pod: &Pod| pod.cpu.as_ref()?.containers_sum.as_ref()?.usage_nanoseconds;
+    let falls =
+        seen.windows(2).filter(|pair| living(&pair[1]) < living(&pair[0]) && living(&pair[1]).is_some());
+    assert!(falls.count() >= 5, "ten instances ended");
+    let last = seen.last().unwrap();
+    let (all, living) = (last.cpu.as_ref().unwrap().usage_nanoseconds, living(last).unwrap());
+    assert!(
+        all >= living + used_by_the_dead,
+        "{all} ns, {living} of the living, {used_by_the_dead} of the dead"
+    );
+    let memory = last.memory.as_ref().unwrap();
+    let of_containers = memory.containers_sum.as_ref().and_then(|sum| sum.usage_bytes).unwrap();
+    assert!(memory.usage_bytes > of_containers, "the pause process uses memory: {memory:?}");
 }
 
 pub(crate) async fn a_sandbox_made_anew_goes_on_counting(stage: Arc<Stage>) {

@@ -8,7 +8,7 @@ use podvitals::model::document::Memory;
 use podvitals_testbed::Container;
 
 use crate::daemon::Daemon;
-use crate::daemon::container;
+use crate::find::container;
 use crate::oracle;
 use crate::stage::Stage;
 
@@ -79,14 +79,13 @@ fn forget(file: &Path) {
 async fn compared(stage: &Stage, of: &Container) -> Memory {
     let mut memory = Memory::default();
     for (_, daemon) in stage.observers() {
-        memory = compared_by(daemon, of).await;
+        memory = compared_by(daemon, of.id(), &of.cgroup_dir("memory").unwrap()).await;
     }
     memory
 }
 
-/// The container's memory in a sweep during which its files did not change.
-async fn compared_by(daemon: &Daemon, of: &Container) -> Memory {
-    let folder = of.cgroup_dir("memory").unwrap();
+/// The memory of the container with this id in a sweep during which its files did not change.
+pub(crate) async fn compared_by(daemon: &Daemon, id: &str, folder: &Path) -> Memory {
     let files = || {
         let stat = |key| oracle::keyed(folder.join("memory.stat"), key);
         let usage = oracle::number(folder.join("memory.usage_in_bytes"));
@@ -94,7 +93,7 @@ async fn compared_by(daemon: &Daemon, of: &Container) -> Memory {
     };
     for _ in 0..20 {
         let before = files();
-        let memory = container(&daemon.next_list().await, of.id()).memory.unwrap();
+        let memory = container(&daemon.next_list().await, id).memory.unwrap();
         if before != files() {
             continue;
         }

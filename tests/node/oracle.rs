@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podvitals::host::clock;
+use podvitals::model::document::Traffic;
 
 /// The eight counters of a `/proc/<pid>/net/dev` line: received bytes, packets, errors, drops, then sent.
 pub(crate) type Counters = [u64; 8];
@@ -20,6 +21,20 @@ pub(crate) fn net_dev(pid: u32, interface: &str) -> Counters {
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(&prefix)).unwrap();
     let fields: Vec<u64> = line.split_whitespace().map(|field| field.parse().unwrap()).collect();
     [fields[0], fields[1], fields[2], fields[3], fields[8], fields[9], fields[10], fields[11]]
+}
+
+/// The same counters as a document tells them.
+pub(crate) fn counters(told: &Traffic) -> Counters {
+    [
+        told.rx_bytes,
+        told.rx_packets,
+        told.rx_errors.unwrap(),
+        told.rx_dropped.unwrap(),
+        told.tx_bytes,
+        told.tx_packets,
+        told.tx_errors.unwrap(),
+        told.tx_dropped.unwrap(),
+    ]
 }
 
 /// Received bytes and packets, sent bytes and packets of a link of the host, as its `/sys` has them.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::daemon::pod;
+use crate::find::pod;
 use crate::network::PORT;
 use crate::network::serving;
 use crate::network::while_quiet;
@@ -41,8 +41,8 @@ pub(crate) async fn the_default_profile_reads_the_same_figures(stage: Arc<Stage>
     assert!(named.sandbox.as_ref().unwrap().host_interface.is_some());
     assert!(bare.identity.is_empty() && bare.name.is_none());
 
-    let id = container.id().to_owned();
-    let ours = bare.containers.iter().find(|container| container.id == id).unwrap();
+    let id = Some(container.id());
+    let ours = bare.containers.iter().find(|container| container.id.as_deref() == id).unwrap();
     let cpu = ours.cpu.as_ref().unwrap();
     assert!((0.15..0.25).contains(&cpu.cores.unwrap()), "{cpu:?}");
     assert_eq!(cpu.limit_cores, Some(0.2));

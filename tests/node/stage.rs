@@ -3,13 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use podvitals_testbed::Container;
 use podvitals_testbed::Pod;
 use podvitals_testbed::Testbed;
+use podvitals_testbed::suite;
 
 use crate::daemon::Daemon;
 use crate::daemon::PODVITALS;
+use crate::odd_networks::Hidden;
 
 pub(crate) struct Stage {
     pub(crate) testbed: Testbed,
@@ -21,12 +24,17 @@ pub(crate) struct Stage {
     profile: Pod,
     /// The process of `confined`, as the host sees it.
     pub(crate) confined_pid: u32,
+    /// The container it is in.
+    pub(crate) confined_container: Container,
     home: PathBuf,
+    /// A pod that some tests share, because it has to be watched for a minute.
+    pub(crate) hidden: Mutex<Option<Hidden>>,
 }
 
 impl Stage {
-    pub(crate) async fn set(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) async fn set(name: &str) -> anyhow::Result<Self> {
         let testbed = Testbed::start(name).await?;
+        crate::daemon::live_in(testbed.scratch().join("daemons"));
         let home = testbed.scratch().join("p0");
         fs::create_dir_all(&home)?;
         fs::set_permissions(&home, fs::Permissions::from_mode(0o777))?;
@@ -36,26 +44,30 @@ impl Stage {
         let confined = Daemon::attach(home.join("socket"));
         let full = Daemon::start(&testbed, &[]).await;
         confined.until_ready().await;
-        Ok(Self { full, confined, profile, confined_pid: process.pid(), home, testbed })
+        let confined_pid = process.pid();
+        let hidden = Mutex::default();
+        Ok(Self { full, confined, profile, confined_pid, confined_container: process, home, hidden, testbed })
     }
 
     /// The two daemons, by what they are.
     pub(crate) fn observers(&self) -> [(&'static str, &Daemon); 2] {
         [("root", &self.full), ("no privilege", &self.confined)]
     }
+}
 
-    pub(crate) async fn strike(self) -> Result<(), Box<dyn std::error::Error>> {
+impl suite::Stage for Stage {
+    async fn strike(self) -> anyhow::Result<()> {
         drop(self.full);
+        drop(self.hidden);
         self.profile.stop().await?;
         fs::remove_dir_all(self.home)?;
-        self.testbed.stop().await?;
-        Ok(())
+        self.testbed.stop().await
     }
 }
 
 /// Starts podvitals in the pod, as a runtime confines it. The host's dynamic linker and libraries come
 /// in read-only too, since the binary under test is not a static one.
-async fn confine(pod: &Pod, home: &std::path::Path) -> Result<Container, Box<dyn std::error::Error>> {
+async fn confine(pod: &Pod, home: &std::path::Path) -> anyhow::Result<Container> {
     let mut builder = pod.container("podvitals").least_privilege().mount(home, "/home");
     let mounts = [
         ("/proc", "/host/proc"),
@@ -68,5 +80,5 @@ async fn confine(pod: &Pod, home: &std::path::Path) -> Result<Container, Box<dyn
     }
     let flags = "serve --listen unix:///home/socket --source cgroup --proc-root /host/proc --cgroup-root /host/sys/fs/cgroup";
     let command = std::iter::once("/home/podvitals").chain(flags.split(' '));
-    Ok(builder.command(command).run().await?)
+    builder.command(command).run().await
 }

@@ -3,47 +3,78 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use podvitals_testbed::Testbed;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::daemon::Daemon;
 use crate::stage::Stage;
 
+/// A `/proc` in which one process's `net/dev` may be a pipe that nobody writes to: that holds up whoever
+/// opens it, as a hung kernel lock would.
+pub(crate) struct HangingProc {
+    root: PathBuf,
+    net: PathBuf,
+}
+
+impl HangingProc {
+    pub(crate) fn of(testbed: &Testbed, pid: u32) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let root = testbed.scratch().join(format!("hanging-proc-{number}"));
+        let (real, fake) = (Path::new("/proc").join(pid.to_string()), root.join(pid.to_string()));
+        let net = fake.join("net");
+        fs::create_dir_all(&net).unwrap();
+        for name in ["1", "stat", "meminfo", "diskstats", "self", "pressure"] {
+            symlink(Path::new("/proc").join(name), root.join(name)).unwrap();
+        }
+        for name in ["cgroup", "stat", "net/dev"] {
+            fs::copy(real.join(name), fake.join(name)).unwrap();
+        }
+        Self { root, net }
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        self.root.to_str().unwrap()
+    }
+
+    pub(crate) fn hang(&self) {
+        let pipe = self.net.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::rename(self.net.join("dev"), self.net.join("healthy")).unwrap();
+        fs::rename(&pipe, self.net.join("dev")).unwrap();
+    }
+
+    /// Whoever hangs there goes on.
+    pub(crate) fn answer(&self) {
+        let pipe = fs::File::options().read(true).write(true).open(self.net.join("dev")).unwrap();
+        fs::rename(self.net.join("healthy"), self.net.join("dev")).unwrap();
+        drop(pipe);
+    }
+}
+
+impl Drop for HangingProc {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
 pub(crate) async fn a_sampler_that_is_held_up_is_not_taken_for_fresh(stage: Arc<Stage>) {
     let testbed = &stage.testbed;
     let victim = testbed.pod("stale").run().await.unwrap();
     victim.container("app").args(["idle"]).run().await.unwrap();
 
-    // A `/proc` in which this one pod's `net/dev` is ours to replace: by a pipe that nobody writes to,
-    // which holds up whoever opens it, as a hung kernel lock would.
-    let proc = std::env::temp_dir().join(format!("podvitals-stale-{}", std::process::id()));
-    fs::create_dir_all(&proc).unwrap();
-    for name in ["1", "stat", "meminfo", "diskstats", "self", "pressure"] {
-        symlink(Path::new("/proc").join(name), proc.join(name)).unwrap();
-    }
-    let (real, fake) = (
-        Path::new("/proc").join(victim.sandbox_pid().to_string()),
-        proc.join(victim.sandbox_pid().to_string()),
-    );
-    fs::create_dir_all(fake.join("net")).unwrap();
-    for name in ["cgroup", "stat", "net/dev"] {
-        fs::copy(real.join(name), fake.join(name)).unwrap();
-    }
-
-    let root = proc.to_str().unwrap();
-    let daemon = Daemon::start(testbed, &["--proc-root", root, "--interval", "500ms"]).await;
+    let proc = HangingProc::of(testbed, victim.sandbox_pid());
+    let daemon = Daemon::start(testbed, &["--proc-root", proc.root(), "--interval", "500ms"]).await;
     daemon.next_list().await;
     assert_eq!(daemon.get("/livez").status, 200);
-
-    let pipe = fake.join("net/pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-    assert!(made.success());
-    let healthy = fake.join("net/healthy");
-    fs::rename(fake.join("net/dev"), &healthy).unwrap();
-    fs::rename(&pipe, fake.join("net/dev")).unwrap();
+    proc.hang();
     // The last sweep ended up to an interval before this.
     let held_up = Instant::now();
 
@@ -61,15 +92,13 @@ pub(crate) async fn a_sampler_that_is_held_up_is_not_taken_for_fresh(stage: Arc<
     assert!(line.contains(&victim.sandbox_pid().to_string()), "{line}");
 
     // The read comes back: so does everything else.
-    fs::write(fake.join("net/dev"), "").unwrap();
-    fs::rename(&healthy, fake.join("net/dev")).unwrap();
+    proc.answer();
     let deadline = Instant::now() + Duration::from_secs(5);
     while status("/api/v1/pods") != 200 || status("/livez") != 200 {
         assert!(Instant::now() < deadline, "never recovered; log:\n{}", daemon.log());
         sleep(Duration::from_millis(100)).await;
     }
     drop(daemon);
-    fs::remove_dir_all(proc).unwrap();
     victim.stop().await.unwrap();
 }
 

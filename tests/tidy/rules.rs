@@ -46,6 +46,7 @@ pub(super) const ROOMS: &[Room] = &[
         ],
     ),
     room("command", &["model", "config", "pipeline", "host", "kubernetes"]),
+    room("fuzzing", &["model", "config", "host", "runtime", "kubernetes", "serve", "command"]),
     // `main.rs` and `cli.rs` are a crate of their own: they say `podvitals::`, not `crate::`.
     room("main", &["config", "pipeline", "command"]),
     room("lib", &[]),
@@ -60,6 +61,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tonic", &["runtime"]),
     ("tonic_prost", &["runtime"]),
     ("prost", &["runtime"]),
+    ("rustls", &["serve", "command"]),
+    ("tokio_rustls", &["serve", "command"]),
+    ("rcgen", &["serve"]),
+    ("ring", &["serve"]),
     ("kube", &["kubernetes"]),
     ("k8s_openapi", &["kubernetes"]),
     ("warp", &["serve"]),
@@ -68,7 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["runtime", "kubernetes", "serve", "command"]),
     ("hyper::server", &["serve"]),
     ("hyper_util::server", &["serve"]),
-    ("hyper::client", &["command"]),
+    ("hyper::client", &["command", "runtime"]),
     ("serde_saphyr", &["command"]),
     ("ratatui", &["command"]),
     ("clap", &["main"]),
@@ -81,11 +86,17 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Files that may name a path their room may not, and why.
-const GUESTS: &[(&str, &str, &str)] = &[(
-    "src/serve/listen.rs",
-    "std::fs",
-    "a unix socket is a file: its remains are removed and its mode is set before anybody may connect",
-)];
+const GUESTS: &[(&str, &str, &str)] = &[
+    (
+        "src/serve/listen.rs",
+        "std::fs",
+        "a unix socket is a file: its remains are removed and its mode is set before anybody may connect",
+    ),
+    ("src/serve/listen.rs", "rustix", "an address of IPv6 that means every address has to be made so"),
+    ("src/serve/tls/files.rs", "std::fs", "certificates and keys are files, and change while we run"),
+    ("src/command/trust.rs", "std::fs", "the token to show and the authority to believe are files"),
+    ("src/kubernetes/client.rs", "rustls", "kube takes the cryptography that is installed for the process"),
+];
 
 /// Words that promise work instead of doing it; in halves, or this file would trip over them.
 const PROMISES: &[&str] = &[
@@ -132,6 +143,7 @@ pub(super) fn problems(source: &Source) -> Vec<String> {
     };
     imports(source, room, &mut found);
     homes(source, room, &mut found);
+    direct_calls(source, room, &mut found);
     literals(source, room, &mut found);
     found
 }
@@ -185,6 +197,49 @@ fn homes(source: &Source, room: &Room, found: &mut Vec<String>) {
             if !narrower && !guest && !rooms.contains(&room.name) {
                 found.push(format!("{}:{number}: {path} belongs to {}", source.path, rooms.join(", ")));
             }
+        }
+    }
+}
+
+/// Where the kernel's files are asked for, and with them the one place where a test can make it fail.
+const SEAM: &str = "src/host/syscall.rs";
+
+/// What looks at a file, however it is spelled: functions of `rustix::fs` are checked by their case.
+const DIRECT: &[&str] = &[
+    "rustix::io::read(",
+    "rustix::io::pread(",
+    "RawDir::new(",
+    "std::fs::read",
+    "std::fs::metadata(",
+    "fs::File",
+    "File::open(",
+    "File::from_file(",
+    "::from_file(",
+    ".exists()",
+    ".is_dir()",
+    ".is_file()",
+    ".metadata()",
+    ".symlink_metadata()",
+    ".canonicalize()",
+    ".read_dir()",
+    ".read_link()",
+];
+
+/// In the room that looks at the kernel's files, everybody does it through [`SEAM`].
+fn direct_calls(source: &Source, room: &Room, found: &mut Vec<String>) {
+    if room.name != "host" || source.path == SEAM {
+        return;
+    }
+    for (number, line) in source.lines(false) {
+        let imported = line.trim_start().starts_with("use std::fs;") || line.contains("std::{fs");
+        let function = line.match_indices("rustix::fs::").any(|(at, path)| {
+            let name = &line[at + path.len()..];
+            // Types and constants have no system call in them; inotify has a file of its own.
+            name.starts_with(|c: char| c.is_lowercase()) && !name.starts_with("inotify::")
+        });
+        let called = DIRECT.iter().any(|call| line.contains(call));
+        if imported || function || called {
+            found.push(format!("{}:{number}: looks at a file past {SEAM}", source.path));
         }
     }
 }
@@ -297,7 +352,7 @@ fn each_foreign_crate_has_its_room() {
         ("src/discover.rs", "use tonic::Status;", "tonic belongs to runtime"),
         ("src/pipeline.rs", "use warp::Filter;", "warp belongs to serve"),
         ("src/command/a.rs", "use hyper::server::conn::http1;", "hyper::server belongs to serve"),
-        ("src/serve/a.rs", "use hyper::client::conn::http1;", "hyper::client belongs to command"),
+        ("src/serve/a.rs", "use hyper::client::conn::http1;", "hyper::client belongs to command, runtime"),
         ("src/command/a.rs", "use clap::Parser;", "clap belongs to main"),
         ("src/serve/a.rs", "fn f() -> anyhow::Result<()>", "anyhow belongs to main"),
         ("src/serve/a.rs", "use tokio::signal::ctrl_c;", "tokio::signal belongs to pipeline, main"),
@@ -312,7 +367,8 @@ fn each_foreign_crate_has_its_room() {
 #[test]
 fn what_is_at_home_or_a_named_guest_is_welcome() {
     let welcome = [
-        ("src/host/a.rs", "use std::fs::File;\nuse rustix::fs::openat;"),
+        ("src/host/a.rs", "use rustix::fs::OFlags;"),
+        ("src/host/syscall.rs", "use std::fs::ReadDir;\nuse rustix::fs::openat;"),
         ("src/serve/listen.rs", "std::fs::remove_file(path)"),
         ("src/command/a.rs", "use hyper::client::conn::http1;\nuse hyper::Uri;"),
         ("src/main.rs", "use tokio::signal::unix::signal;"),
@@ -322,6 +378,29 @@ fn what_is_at_home_or_a_named_guest_is_welcome() {
     for (path, text) in welcome {
         assert_eq!(told(path, text), Vec::<String>::new(), "{text}");
     }
+}
+
+#[test]
+fn the_kernels_files_are_looked_at_in_one_place() {
+    for line in [
+        "use std::fs;",
+        "let text = std::fs::read(path);",
+        "rustix::fs::openat(directory, path, flags, mode)",
+        "use rustix::fs::statat;",
+        "rustix::io::pread(&file, buffer, 0)",
+        "if path.join(name).exists() {}",
+        "let kind = entry.metadata()?;",
+        "MountInfos::from_file(path)",
+        "let file = File::open(path);",
+    ] {
+        assert_eq!(told("src/host/a.rs", line), [format!("src/host/a.rs:2: looks at a file past {SEAM}")]);
+        assert!(told(SEAM, line).is_empty(), "{line}");
+    }
+    for line in ["use rustix::fs::{Mode, OFlags};", "use rustix::fs::inotify::Reader;", "syscall::stat(path)"]
+    {
+        assert!(told("src/host/a.rs", line).is_empty(), "{line}");
+    }
+    assert!(told("src/host/a.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}").is_empty());
 }
 
 #[test]

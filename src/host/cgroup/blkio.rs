@@ -15,11 +15,12 @@
 //! always; where a disk moves and the root's row does not follow, totals lack that disk's share.
 //! Where both families count a disk, BFQ's figures are taken, never the sum.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
+
 use crate::host::devices::Devices;
-use crate::host::{HostRoot, text};
+use crate::host::{HostError, HostRoot, syscall, text};
 use crate::model::counters::DeviceNumber;
 
 use super::files::{File, read_whole};
@@ -82,6 +83,8 @@ pub struct Blkio {
     wanted: bool,
     disks: Vec<Disk>,
     accounting: Accounting,
+    /// A file that was to be looked at could not be.
+    failed: Option<Errno>,
     buffer: Vec<u8>,
 }
 
@@ -112,6 +115,7 @@ impl Blkio {
             wanted: layout.is_v1_io(),
             disks: Vec::new(),
             accounting: Accounting::default(),
+            failed: None,
             buffer: Vec::new(),
         }
     }
@@ -128,6 +132,12 @@ impl Blkio {
         self.accounting = self.summary();
     }
 
+    /// The last failure to look that was not told yet.
+    pub fn take_failure(&mut self) -> Option<HostError> {
+        let errno = self.failed.take()?;
+        Some(HostError::Io { path: "blkio".into(), source: errno.into() })
+    }
+
     /// What is counted.
     pub fn accounting(&self) -> Accounting {
         self.accounting
@@ -140,29 +150,45 @@ impl Blkio {
 
     fn refresh_family(&mut self, layout: &Layout, family: Family) {
         let index = family as usize;
-        let file = self.roots[index].take().or_else(|| {
-            let path = layout.mount(Controller::Blkio)?.join(family.files().0.name());
-            Some(fs::File::open(path).ok()?.into())
-        });
-        for disk in &mut self.disks {
-            disk.counted[index] = None;
+        let Some(mount) = layout.mount(Controller::Blkio) else { return };
+        let open = || syscall::open(mount.join(family.files().0.name()), syscall::READ);
+        let file = self.roots[index].take().map_or_else(open, Ok);
+        // Where nobody can look, what was seen stands: it is not that nobody counts.
+        let (file, length) = match file.and_then(|file| Ok((read_whole(&file, &mut self.buffer)?, file))) {
+            Ok((length, file)) => (file, length),
+            Err(Errno::NOENT) => return,
+            Err(errno) => {
+                self.failed = Some(errno);
+                return;
+            }
+        };
+        if !self.take_rows(index, length)
+            && let Ok(length) = read_whole(&file, &mut self.buffer)
+        {
+            self.take_rows(index, length);
         }
-        let Some(file) = file else { return };
-        let Ok(length) = read_whole(&file, &mut self.buffer) else { return };
-        let disks = &mut self.disks;
-        v1::parse_blkio(&self.buffer[..length], |device, _, bytes| {
-            let counted = &mut disk_of(disks, device).counted[index];
-            *counted = Some(counted.unwrap_or(0).saturating_add(bytes));
-        });
         self.roots[index] = Some(file);
         for disk in &mut self.disks {
             disk.counts[index] = disk.counted[index].is_some_and(|bytes| bytes > 0 || disk.counts[index]);
         }
     }
 
+    /// Takes what the root's file says; whether every line could be read.
+    fn take_rows(&mut self, index: usize, length: usize) -> bool {
+        for disk in &mut self.disks {
+            disk.counted[index] = None;
+        }
+        let disks = &mut self.disks;
+        let bad = v1::parse_blkio(&self.buffer[..length], |device, _, bytes| {
+            let counted = &mut disk_of(disks, device).counted[index];
+            *counted = Some(counted.unwrap_or(0).saturating_add(bytes));
+        });
+        bad.is_none()
+    }
+
     fn compare_with_diskstats(&mut self, root: &HostRoot, devices: &Devices) {
         let file = self.diskstats.take();
-        let file = file.or_else(|| Some(fs::File::open(root.proc.join("diskstats")).ok()?.into()));
+        let file = file.or_else(|| syscall::open(root.proc.join("diskstats"), syscall::READ).ok());
         let Some(file) = file else { return };
         let Ok(length) = read_whole(&file, &mut self.buffer) else { return };
         for line in text::lines(&self.buffer[..length]) {
@@ -223,7 +249,7 @@ impl Disk {
 
 /// ` 254       0 vda 39545 8565 8141234 20281 9394 40752 14134608 …`: the device, and bytes read and
 /// written (`Documentation/admin-guide/iostats.rst`, fields 3 and 7 after the name).
-fn parse_diskstats_line(line: &[u8]) -> Option<(DeviceNumber, u64)> {
+pub(in crate::host) fn parse_diskstats_line(line: &[u8]) -> Option<(DeviceNumber, u64)> {
     let mut fields = text::fields(line);
     let major = text::parse_u32(fields.next()?)?;
     let minor = text::parse_u32(fields.next()?)?;

@@ -15,10 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::host::{HostError, clock};
+use crate::host::{HostError, clock, syscall};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::target::{CgroupPath, CgroupTarget, TargetId};
 use crate::model::time::Monotonic;
@@ -176,7 +175,9 @@ enum Slot {
     Closed,
     /// Open, and counted in the budget.
     Kept(OwnedFd),
-    /// Not there, or refused. Looked for again on slow reads only.
+    /// Not there, or refused, for the first time: looked for again by the next read.
+    Doubtful,
+    /// The same twice. Looked for again on slow reads only.
     Absent(Unavailable),
 }
 
@@ -203,14 +204,13 @@ impl FilePath {
     /// Opens `file` for reading.
     pub fn open(&mut self, layout: &Layout, file: File) -> Result<OwnedFd, Errno> {
         let directory = layout.directory(file.controller()).ok_or(Errno::NOENT)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        self.with(file.name(), |path| rustix::fs::openat(directory, path, flags, Mode::empty()))
+        self.with(file.name(), |path| syscall::open_at(directory, path, syscall::READ))
     }
 
     /// Identity of the cgroup's directory in the watched hierarchy.
-    fn inode(&mut self, layout: &Layout) -> Option<u64> {
-        let stat = |path: &CStr| rustix::fs::statat(layout.watched_directory(), path, AtFlags::empty());
-        self.with("", stat).ok().map(|stat| stat.st_ino)
+    fn inode(&mut self, layout: &Layout) -> Result<u64, Errno> {
+        let stat = |path: &CStr| syscall::stat_at(layout.watched_directory(), path);
+        self.with("", stat).map(|stat| stat.st_ino)
     }
 
     fn with<T>(&mut self, name: &str, call: impl FnOnce(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
@@ -247,7 +247,7 @@ impl Files {
     /// Nothing is opened yet.
     pub fn new(layout: &Layout, target: &CgroupTarget) -> Self {
         let mut path = FilePath::new(&target.path);
-        let inode = path.inode(layout);
+        let inode = path.inode(layout).ok();
         Self {
             target: target.id,
             first_seen: target.first_seen,
@@ -277,7 +277,7 @@ impl Files {
         let read = match &self.slots[file as usize] {
             Slot::Kept(descriptor) => read_whole(descriptor, context.buffer),
             Slot::Absent(why) if !context.slow => return Err(Missing::Because(*why)),
-            Slot::Absent(_) | Slot::Closed => self.open_and_read(layout, file, context),
+            Slot::Absent(_) | Slot::Doubtful | Slot::Closed => self.open_and_read(layout, file, context),
         };
         read.map_err(|errno| self.failed(layout, file, errno, context))
     }
@@ -286,13 +286,14 @@ impl Files {
     /// two opens by path it may have been removed and made anew.
     ///
     /// # Errors
-    /// [`Missing::Gone`].
-    pub fn confirm(&mut self, layout: &Layout) -> Result<(), Missing> {
-        if !std::mem::take(&mut self.unconfirmed) || self.is_there(layout) {
-            Ok(())
-        } else {
-            Err(Missing::Gone)
+    /// [`Missing::Gone`]; or that it cannot be told, and so must not be served.
+    pub fn confirm(&mut self, layout: &Layout, health: &Health) -> Result<(), Missing> {
+        if !self.unconfirmed {
+            return Ok(());
         }
+        let there = self.is_there(layout, health)?;
+        self.unconfirmed = false;
+        if there { Ok(()) } else { Err(Missing::Gone) }
     }
 
     /// Closes the files that `keep` does not want, and forgets what was absent.
@@ -353,22 +354,27 @@ impl Files {
             Errno::NODEV | Errno::NOENT | Errno::SRCH => {
                 // The version 2 side of a hybrid node may lose a cgroup that the others still have.
                 let aside = file.controller() == Controller::Pressure;
-                if (was_kept && !aside) || !self.is_there(layout) {
-                    Missing::Gone
-                } else if self.is_young() {
-                    Missing::Because(Unavailable::NotYet)
-                } else {
-                    self.absent(file, Unavailable::ControllerOff)
+                let there =
+                    if was_kept && !aside { Ok(false) } else { self.is_there(layout, context.health) };
+                match there {
+                    Ok(false) => Missing::Gone,
+                    Ok(true) if self.is_young() => Missing::Because(Unavailable::NotYet),
+                    Ok(true) if !matches!(slot, Slot::Doubtful | Slot::Absent(_)) => {
+                        count(Trouble::Gone);
+                        self.absent(file, &slot, Unavailable::ControllerOff)
+                    }
+                    Ok(true) => self.absent(file, &slot, Unavailable::ControllerOff),
+                    Err(missing) => missing,
                 }
             }
             // Pressure files of old kernels can be opened and not read.
-            Errno::OPNOTSUPP => self.absent(file, Unavailable::KernelWithoutPsi),
+            Errno::OPNOTSUPP => self.absent(file, &slot, Unavailable::KernelWithoutPsi),
             Errno::ACCESS | Errno::PERM => {
                 count(Trouble::Denied);
-                if !matches!(slot, Slot::Absent(Unavailable::Permission)) {
+                if !matches!(slot, Slot::Absent(Unavailable::Permission) | Slot::Doubtful) {
                     tracing::debug!(path = %self.path.describe(layout, file), "may not be read: {errno}");
                 }
-                self.absent(file, Unavailable::Permission)
+                self.absent(file, &slot, Unavailable::Permission)
             }
             Errno::MFILE | Errno::NFILE => {
                 count(Trouble::Io);
@@ -384,16 +390,25 @@ impl Files {
         }
     }
 
-    fn absent(&mut self, file: File, why: Unavailable) -> Missing {
-        self.slots[file as usize] = Slot::Absent(why);
+    /// `before` is what the slot held: it takes two failures in a row to give a file up.
+    fn absent(&mut self, file: File, before: &Slot, why: Unavailable) -> Missing {
+        let twice = matches!(before, Slot::Doubtful | Slot::Absent(_));
+        self.slots[file as usize] = if twice { Slot::Absent(why) } else { Slot::Doubtful };
         Missing::Because(why)
     }
 
-    /// Whether the cgroup's directory is still the one we were made for.
-    fn is_there(&mut self, layout: &Layout) -> bool {
-        let inode = self.path.inode(layout);
-        self.inode = self.inode.or(inode);
-        inode.is_some() && inode == self.inode
+    /// Whether the cgroup's directory is still the one we were made for. Where that cannot be told,
+    /// nothing is known of its files.
+    fn is_there(&mut self, layout: &Layout, health: &Health) -> Result<bool, Missing> {
+        match self.path.inode(layout) {
+            Ok(inode) => Ok(inode == *self.inode.get_or_insert(inode)),
+            Err(Errno::NOENT | Errno::NODEV | Errno::SRCH) => Ok(false),
+            Err(errno) => {
+                let denied = matches!(errno, Errno::ACCESS | Errno::PERM);
+                health.count(Room::Host, if denied { Trouble::Denied } else { Trouble::Io });
+                Err(Missing::Because(Unavailable::NotYet))
+            }
+        }
     }
 }
 
@@ -412,18 +427,24 @@ pub fn complain(path: &FilePath, layout: &Layout, file: File, line: &[u8], healt
 
 /// Reads the whole file into `buffer`, which grows when it is filled, and returns the length.
 ///
+/// The kernel ends what it prints with a newline: a text without one was cut short, and is read again,
+/// once, since some kernels do print rows without.
+///
 /// # Errors
-/// That of `pread`, but for interruptions.
+/// That of `pread`.
 pub fn read_whole(descriptor: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
     if buffer.len() < SMALLEST_BUFFER {
         buffer.resize(SMALLEST_BUFFER, 0);
     }
+    let mut again = true;
     loop {
-        match rustix::io::pread(descriptor, &mut buffer[..], 0) {
-            Ok(length) if length == buffer.len() && length < LARGEST_BUFFER => buffer.resize(length * 2, 0),
-            Ok(length) => return Ok(length),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        let length = syscall::read_over(descriptor, buffer)?;
+        if length == buffer.len() && length < LARGEST_BUFFER {
+            buffer.resize(length * 2, 0);
+        } else if length > 0 && buffer[length - 1] != b'\n' && again {
+            again = false;
+        } else {
+            return Ok(length);
         }
     }
 }

@@ -13,17 +13,15 @@
 //! controller is there. The file system's magic number decides, then mountinfo. Only where neither
 //! knows the tree (a copy of plain files) do directory names decide.
 
-use std::fs;
+use std::fs::DirEntry;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use procfs::prelude::FromRead;
 use procfs::process::MountInfos;
-use rustix::fs::{Mode, OFlags};
 
-use crate::host::{HostError, HostRoot};
+use crate::host::{HostError, HostRoot, syscall};
 use crate::model::target::CgroupPath;
 
 use super::names;
@@ -176,8 +174,7 @@ impl Layout {
 
     /// Identity of the directory `path` in [`Self::watched`]; `None` if it does not exist.
     pub fn inode(&self, path: &CgroupPath) -> Option<u64> {
-        let metadata = fs::metadata(self.watched().join(path.as_path())).ok()?;
-        metadata.is_dir().then(|| metadata.ino())
+        syscall::inode_of_directory(self.watched().join(path.as_path()))
     }
 
     /// Whether this is a real cgroup file system, whose inode numbers grow in the order of creation.
@@ -250,7 +247,8 @@ impl Found {
     /// its paths hold for us.
     fn add_mounts(&mut self, root: &HostRoot) {
         for process in ["self", "1"] {
-            let Ok(mounts) = MountInfos::from_file(root.proc.join(process).join("mountinfo")) else {
+            let mounts = syscall::contents(root.proc.join(process).join("mountinfo"));
+            let Some(mounts) = mounts.ok().and_then(|text| MountInfos::from_read(&*text).ok()) else {
                 continue;
             };
             for mount in mounts.iter().filter(|mount| mount.fs_type == "cgroup") {
@@ -272,7 +270,7 @@ impl Found {
         let candidate = |name: String| {
             let path = root.cgroup.join(&name);
             // `cpu` and `cpuacct` may be links to one `cpu,cpuacct`.
-            let mount = path.canonicalize().unwrap_or(path);
+            let mount = syscall::canonical(&path).unwrap_or(path);
             let magic = magic(&mount);
             (name, mount, magic)
         };
@@ -292,7 +290,8 @@ impl Found {
     /// hierarchy and is not a mount of ours is version 2 as a whole.
     fn add_unified(&mut self, root: &HostRoot) {
         let unified = root.cgroup.join("unified");
-        let listed = |mount: &Path| fs::read_to_string(mount.join("cgroup.controllers")).ok();
+        let listed =
+            |mount: &Path| String::from_utf8(syscall::contents(mount.join("cgroup.controllers")).ok()?).ok();
         if !self.has_v1() {
             if listed(&root.cgroup).is_some() {
                 self.place_all(&root.cgroup);
@@ -330,22 +329,21 @@ impl Found {
         };
         let watched = watched.hierarchy;
         let on_kernel = matches!(magic(&self.mounts[watched]), Some(CGROUP_V1_MAGIC | CGROUP_V2_MAGIC));
-        let open = |path: PathBuf| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            match rustix::fs::open(&path, flags, Mode::empty()) {
-                Ok(directory) => Ok(Hierarchy { path, directory }),
-                Err(errno) => Err(HostError::from_io(path, errno.into())),
-            }
+        let open = |path: PathBuf| match syscall::open(&path, syscall::HOLD) {
+            Ok(directory) => Ok(Hierarchy { path, directory }),
+            Err(errno) => Err(HostError::from_io(path, errno.into())),
         };
-        let meminfo = procfs::Meminfo::from_file(root.proc.join("meminfo")).ok();
+        let meminfo = syscall::contents(root.proc.join("meminfo")).ok();
         Ok(Layout {
             hierarchies: self.mounts.into_iter().map(open).collect::<Result<_, _>>()?,
             places: self.places,
             watched,
             kind,
             on_kernel,
-            kernel_has_psi: root.proc.join("pressure").is_dir(),
-            memory_total_bytes: meminfo.map(|meminfo| meminfo.mem_total),
+            kernel_has_psi: syscall::is_directory(root.proc.join("pressure")),
+            memory_total_bytes: meminfo
+                .and_then(|text| procfs::Meminfo::from_read(&*text).ok())
+                .map(|meminfo| meminfo.mem_total),
         })
     }
 }
@@ -359,17 +357,16 @@ fn v1_controllers(listed: impl Fn(&str) -> bool) -> impl Iterator<Item = Control
 
 /// The magic number of the file system at `path`.
 fn magic(path: &Path) -> Option<u64> {
-    let statfs = rustix::fs::statfs(path).ok()?;
+    let statfs = syscall::stat_file_system(path).ok()?;
     u64::try_from(statfs.f_type).ok()
 }
 
 /// Names of the directories, and links to directories, in `path`; none if it cannot be read.
 fn subdirectories(path: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
-    let is_directory = |entry: &fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
-        Ok(kind) => kind.is_dir(),
-        Err(_) => false,
+    let Ok(entries) = syscall::read_directory(path) else { return Vec::new() };
+    let is_directory = |entry: &DirEntry| match syscall::is_listed_as_directory(entry) {
+        Some(known) => known,
+        None => syscall::is_directory(entry.path()),
     };
     let mut names: Vec<String> = entries
         .flatten()

@@ -1,5 +1,8 @@
 //! Hierarchies as distributions mount them, as trees of plain files.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use super::*;
 use crate::host::fixture::Node;
 

@@ -8,9 +8,10 @@
 
 use rustix::io::Errno;
 
-use crate::model::counters::Limits;
+use crate::model::counters::{CpuQuota, Limits, UnknownLimits};
 use crate::model::health::{Room, Trouble};
 use crate::model::target::{CgroupPath, TargetId};
+use crate::model::unavailable::Unavailable;
 
 use super::files::{File, FilePath, complain, read_whole};
 use super::layout::{Controller, Layout, Version};
@@ -22,36 +23,75 @@ use super::v2;
 /// v1 writes `i64::MAX` rounded down to a page for *no limit*, whatever the size of a page.
 const NO_LIMIT: u64 = 1 << 62;
 
+/// How many kinds of files there are: those from [`File::CpuQuota`] on.
+const LIMIT_FILES: u32 = 6;
+
 /// The limit files of one cgroup and of the pod it lies in.
 #[derive(Debug)]
 pub struct LimitFiles {
     target: TargetId,
     own: FilePath,
     pod: Option<FilePath>,
+    /// Files that were not there when last looked for, a bit each: the pod's after our own.
+    missing: u32,
+    known: Known,
+}
+
+/// Which limits were read at least once.
+#[derive(Debug, Default)]
+struct Known {
+    cpu_cores: bool,
+    memory_bytes: bool,
+    pids: bool,
 }
 
 impl LimitFiles {
     /// Of the cgroup at `path`, which is `target`.
     pub fn new(path: &CgroupPath, target: TargetId) -> Self {
         let pod = names::pod_of(path).filter(|pod| pod != path);
-        Self { target, own: FilePath::new(path), pod: pod.as_ref().map(FilePath::new) }
+        let (own, pod) = (FilePath::new(path), pod.as_ref().map(FilePath::new));
+        Self { target, own, pod, missing: 0, known: Known::default() }
     }
 
-    /// Reads all limits. One that cannot be read stays as it was in `before`.
-    pub fn read(&mut self, layout: &Layout, before: Limits, context: &mut ReadContext<'_>) -> Limits {
-        let mut limits = Level { path: &mut self.own, target: self.target, layout, context }.read();
+    /// Reads all limits, and says whether all could be read. One that cannot be stays as it was in
+    /// `before`; one that never could is unknown.
+    pub fn read(&mut self, layout: &Layout, before: Limits, context: &mut ReadContext<'_>) -> (Limits, bool) {
+        let (target, missing) = (self.target, &mut self.missing);
+        let mut limits = Level { path: &mut self.own, shift: 0, missing, target, layout, context }.read();
         if let Some(path) = &mut self.pod {
-            let pods = Level { path, target: self.target, layout, context }.read();
-            limits.cpu_cores = smaller(limits.cpu_cores, pods.cpu_cores);
+            let missing = &mut self.missing;
+            let pods = Level { path, shift: LIMIT_FILES, missing, target, layout, context }.read();
+            limits.cpu = smaller_quota(limits.cpu, pods.cpu);
             limits.memory_bytes = smaller(limits.memory_bytes, pods.memory_bytes);
             limits.pids = smaller(limits.pids, pods.pids);
         }
-        Limits {
-            cpu_cores: limits.cpu_cores.unwrap_or(before.cpu_cores),
+        let whole = limits.cpu.is_ok() && limits.memory_bytes.is_ok() && limits.pids.is_ok();
+        let Known { cpu_cores, memory_bytes, pids } = &mut self.known;
+        let unknown = UnknownLimits {
+            cpu_cores: unknown(&limits.cpu, cpu_cores),
+            memory_bytes: unknown(&limits.memory_bytes, memory_bytes),
+            pids: unknown(&limits.pids, pids),
+        };
+        let cpu_quota = limits.cpu.unwrap_or(before.cpu_quota);
+        let limits = Limits {
+            cpu_cores: cpu_quota.map(CpuQuota::cores),
+            cpu_quota,
             memory_bytes: limits.memory_bytes.unwrap_or(before.memory_bytes),
             pids: limits.pids.unwrap_or(before.pids),
-        }
+            unknown,
+        };
+        (limits, whole)
     }
+}
+
+/// Why nobody can say what a limit is: it cannot be read now and could not before.
+fn unknown<T>(limit: &Limit<T>, known: &mut bool) -> Option<Unavailable> {
+    *known |= limit.is_ok();
+    let errno = limit.as_ref().err().filter(|_| !*known)?;
+    Some(match *errno {
+        Errno::ACCESS | Errno::PERM => Unavailable::Permission,
+        _ => Unavailable::NotYet,
+    })
 }
 
 /// A limit, or none; the error leaves what was known before.
@@ -59,7 +99,7 @@ type Limit<T> = Result<Option<T>, Errno>;
 
 /// The limits of one cgroup alone.
 struct OwnLimits {
-    cpu_cores: Limit<f64>,
+    cpu: Limit<CpuQuota>,
     memory_bytes: Limit<u64>,
     pids: Limit<u64>,
 }
@@ -71,9 +111,20 @@ fn smaller<T: PartialOrd>(own: Limit<T>, pods: Limit<T>) -> Limit<T> {
     })
 }
 
+/// The one that allows less in the same time.
+fn smaller_quota(own: Limit<CpuQuota>, pods: Limit<CpuQuota>) -> Limit<CpuQuota> {
+    Ok(match (own?, pods?) {
+        (Some(own), Some(pods)) => Some(if pods.cores() < own.cores() { pods } else { own }),
+        (own, pods) => own.or(pods),
+    })
+}
+
 /// One cgroup, while its limits are read.
 struct Level<'a, 'b> {
     path: &'a mut FilePath,
+    /// Of [`LimitFiles::missing`]: the bit of the first file.
+    shift: u32,
+    missing: &'a mut u32,
     target: TargetId,
     layout: &'a Layout,
     context: &'a mut ReadContext<'b>,
@@ -82,19 +133,19 @@ struct Level<'a, 'b> {
 impl Level<'_, '_> {
     fn read(&mut self) -> OwnLimits {
         OwnLimits {
-            cpu_cores: self.read_cpu(),
+            cpu: self.read_cpu(),
             memory_bytes: self.read_memory(),
             pids: self.read_one(File::PidsMax, v2::parse_limit),
         }
     }
 
-    fn read_cpu(&mut self) -> Limit<f64> {
+    fn read_cpu(&mut self) -> Limit<CpuQuota> {
         if self.layout.version(Controller::Cpu) != Some(Version::V1) {
             return self.read_one(File::CpuMax, v2::parse_cpu_max);
         }
         let Some(quota) = self.read_one(File::CpuQuota, v1::parse_quota)? else { return Ok(None) };
         let period = self.read_one(File::CpuPeriod, v1::parse_period)?;
-        Ok(period.map(|period| quota.as_secs_f64() / period.as_secs_f64()))
+        Ok(period.map(|period| CpuQuota { quota, period }))
     }
 
     fn read_memory(&mut self) -> Limit<u64> {
@@ -104,7 +155,7 @@ impl Level<'_, '_> {
         Ok(limit.filter(|&bytes| bytes <= most))
     }
 
-    /// A file that is not there limits nothing: its controller is off.
+    /// A file that is not there limits nothing: its controller is off. It takes two looks to say so.
     fn read_one<T>(
         &mut self,
         file: File,
@@ -113,15 +164,27 @@ impl Level<'_, '_> {
         let context = &mut *self.context;
         context.health.begin_read(self.target.0, file as u8);
         let read = self.path.open(self.layout, file).and_then(|file| read_whole(&file, context.buffer));
+        let bit = 1 << (file as u32 - File::CpuQuota as u32 + self.shift);
+        let was_missing = *self.missing & bit != 0;
+        *self.missing &= !bit;
         match read {
             Ok(length) => parse(&context.buffer[..length]).map_err(|line| {
                 complain(self.path, self.layout, file, line, context.health);
                 Errno::INVAL
             }),
-            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            Err(Errno::NOENT) if was_missing => {
+                *self.missing |= bit;
+                Ok(None)
+            }
             Err(errno) => {
-                let denied = matches!(errno, Errno::ACCESS | Errno::PERM);
-                let trouble = if denied { Trouble::Denied } else { Trouble::Io };
+                if errno == Errno::NOENT {
+                    *self.missing |= bit;
+                }
+                let trouble = match errno {
+                    Errno::NOENT | Errno::NODEV | Errno::SRCH => Trouble::Gone,
+                    Errno::ACCESS | Errno::PERM => Trouble::Denied,
+                    _ => Trouble::Io,
+                };
                 context.health.count(Room::Host, trouble);
                 Err(errno)
             }

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::host::text;
-use crate::model::counters::Stall;
+use crate::model::counters::{Stall, StallTime};
 
 /// Reads one pressure file.
 ///
@@ -21,26 +21,38 @@ pub fn parse_stall(file: &[u8]) -> Result<Stall, &[u8]> {
     for line in text::lines(file) {
         let (kind, rest) = text::split_once(line, b' ').ok_or(line)?;
         match kind {
-            b"some" => some = Some(parse_averages(rest).ok_or(line)?),
-            b"full" => full = Some(parse_averages(rest).ok_or(line)?.1),
+            b"some" => some = Some(parse_time(rest).ok_or(line)?),
+            b"full" => full = Some(parse_time(rest).ok_or(line)?),
             _ => {} // The kernel adds lines over time; unknown ones are not errors.
         }
     }
-    let (some_avg10, some) = some.ok_or(&b""[..])?;
-    Ok(Stall { some, full, some_avg10 })
+    Ok(Stall { some: some.ok_or(&b""[..])?, full })
 }
 
-/// (`avg10`, `total`).
-fn parse_averages(fields: &[u8]) -> Option<(f64, Duration)> {
-    let (mut average, mut total) = (None, None);
+/// Each figure is said once: of a line that was broken off and runs into the next, nothing.
+fn parse_time(fields: &[u8]) -> Option<StallTime> {
+    let (mut averages, mut total) = ([None; 3], None);
     for field in text::fields(fields) {
-        match text::split_once(field, b'=')? {
-            (b"avg10", value) => average = Some(parse_percent(value)?),
-            (b"total", value) => total = Some(Duration::from_micros(text::parse_u64(value)?)),
-            _ => {}
+        let (key, value) = text::split_once(field, b'=')?;
+        let place = match key {
+            b"avg10" => &mut averages[0],
+            b"avg60" => &mut averages[1],
+            b"avg300" => &mut averages[2],
+            b"total" => {
+                let micros = Duration::from_micros(text::parse_u64(value)?);
+                if total.replace(micros).is_some() {
+                    return None;
+                }
+                continue;
+            }
+            _ => continue, // The kernel may add averages too.
+        };
+        if place.replace(parse_percent(value)?).is_some() {
+            return None;
         }
     }
-    Some((average?, total?))
+    let [avg10, avg60, avg300] = averages;
+    Some(StallTime { total: total?, avg10: avg10?, avg60: avg60?, avg300: avg300? })
 }
 
 /// `12.34`; always two decimals.
@@ -56,20 +68,23 @@ mod tests {
     use super::*;
 
     const CPU: &[u8] = b"some avg10=0.01 avg60=0.32 avg300=0.22 total=9303687\n\
-                         full avg10=0.00 avg60=0.00 avg300=0.00 total=42\n";
+                         full avg10=0.00 avg60=0.05 avg300=0.01 total=42\n";
+
+    fn time(micros: u64, [avg10, avg60, avg300]: [f64; 3]) -> StallTime {
+        StallTime { total: Duration::from_micros(micros), avg10, avg60, avg300 }
+    }
 
     #[test]
     fn totals_are_microseconds_and_averages_percent() {
         let stall = parse_stall(CPU).unwrap();
-        assert_eq!(stall.some, Duration::from_micros(9_303_687));
-        assert_eq!(stall.full, Some(Duration::from_micros(42)));
-        assert_eq!(stall.some_avg10.to_bits(), 0.01_f64.to_bits());
+        assert_eq!(stall.some, time(9_303_687, [0.01, 0.32, 0.22]));
+        assert_eq!(stall.full, Some(time(42, [0.0, 0.05, 0.01])));
     }
 
     #[test]
     fn the_cpu_file_of_old_kernels_has_no_full_line() {
-        let stall = parse_stall(b"some avg10=12.34 avg60=0.00 avg300=0.00 total=7\n").unwrap();
-        assert_eq!(stall, Stall { some: Duration::from_micros(7), full: None, some_avg10: 12.34 });
+        let stall = parse_stall(b"some avg10=12.34 avg60=1.00 avg300=0.50 total=7\n").unwrap();
+        assert_eq!(stall, Stall { some: time(7, [12.34, 1.0, 0.5]), full: None });
     }
 
     #[test]
@@ -77,12 +92,15 @@ mod tests {
         assert!(parse_stall(&[b"irq avg10=x\n", CPU].concat()).is_ok());
         for line in [
             &b"some\n"[..],
-            b"some avg10=0.01\n",
-            b"some avg10=0.1 total=1\n",
-            b"some avg10=-1.00 total=1\n",
-            b"some avg10=nan total=1\n",
-            b"some avg10=0.00 total=x\n",
-            b"full avg10=0.00 total=1\n",
+            b"some avg10=0.01 avg60=0.00 avg300=0.00\n",
+            b"some avg10=0.01 avg300=0.00 total=1\n",
+            b"some avg10=0.1 avg60=0.00 avg300=0.00 total=1\n",
+            b"some avg10=-1.00 avg60=0.00 avg300=0.00 total=1\n",
+            b"some avg10=nan avg60=0.00 avg300=0.00 total=1\n",
+            b"some avg10=0.00 avg60=0.00 avg300=0.00 total=x\n",
+            b"some avg10=0.00 avg60=0.00 avg60=0.00 avg300=0.00 total=1\n",
+            b"some avg10=0.00 avg60=0.00 avg300=0.00 total=1 total=1\n",
+            b"full avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
             b"",
         ] {
             assert!(parse_stall(line).is_err(), "{line:?}");
@@ -94,7 +112,7 @@ mod tests {
         let whole = parse_stall(CPU).unwrap();
         for end in 0..CPU.len() {
             if let Ok(stall) = parse_stall(&CPU[..end]) {
-                assert_eq!((stall.some, stall.some_avg10), (whole.some, whole.some_avg10));
+                assert_eq!(stall.some, whole.some);
                 assert_eq!(stall.full, None);
             }
         }

@@ -130,12 +130,21 @@ impl CgroupReader {
             reading.pids = settle(self.read_pids(context))?;
             reading.pressure = settle(self.read_pressure(context))?;
             if context.slow || !self.limits_settled {
-                self.limits_settled = !self.files.is_young();
-                self.limits = self.limit_files.read(&self.layout, self.limits, context);
+                let (limits, whole) = self.limit_files.read(&self.layout, self.limits, context);
+                self.limits = limits;
+                self.limits_settled = whole && !self.files.is_young();
             }
             reading.limits = self.limits;
         }
-        self.files.confirm(&self.layout).map_err(|_| Gone)?;
+        match self.files.confirm(&self.layout, context.health) {
+            Ok(()) => {}
+            Err(Missing::Gone) => return Err(Gone),
+            Err(Missing::Because(why)) => {
+                // Nobody can say whose files these were: no figure, and other files next time.
+                self.files.close(context.budget, |_| false);
+                reading = CgroupReading::absent(self.id, why);
+            }
+        }
         reading.inode = self.files.inode();
         Ok(reading)
     }
@@ -176,7 +185,7 @@ impl CgroupReader {
             (File::MemoryPeak, File::MemoryEvents)
         };
         let peak_bytes = optional(self.parse(peak, context, parse_number))?;
-        let oom_kills = optional(self.parse(events, context, v2::parse_oom_kills))?.flatten();
+        let events = optional(self.parse(events, context, v2::parse_memory_events))?.unwrap_or_default();
         let swap_bytes = match v1 {
             true => stat.swap_bytes,
             false => optional(self.parse(File::MemorySwapCurrent, context, parse_number))?,
@@ -190,19 +199,25 @@ impl CgroupReader {
             peak_bytes,
             page_faults: stat.page_faults,
             major_page_faults: stat.major_page_faults,
-            oom_kills,
+            oom_kills: events.oom_kills,
+            limit_hits: events.limit_hits,
         }))
     }
 
     fn read_memory_stat(&mut self, v1: bool, context: &mut ReadContext<'_>) -> Result<MemoryStat, Missing> {
-        let length = match self.files.read(&self.layout, File::MemoryStat, context) {
-            Err(Missing::Because(_)) => return Ok(MemoryStat::default()),
-            length => length?,
-        };
-        let text = &context.buffer[..length];
-        let (stat, bad) = if v1 { v1::parse_memory_stat(text) } else { v2::parse_memory_stat(text) };
-        self.complain(File::MemoryStat, bad, context.health);
-        Ok(stat)
+        let mut again = true;
+        loop {
+            let length = match self.files.read(&self.layout, File::MemoryStat, context) {
+                Err(Missing::Because(_)) => return Ok(MemoryStat::default()),
+                length => length?,
+            };
+            let text = &context.buffer[..length];
+            let (stat, bad) = if v1 { v1::parse_memory_stat(text) } else { v2::parse_memory_stat(text) };
+            self.complain(File::MemoryStat, bad, context.health);
+            if bad.is_none() || !std::mem::take(&mut again) {
+                return Ok(stat);
+            }
+        }
     }
 
     fn read_io(&mut self, context: &mut ReadContext<'_>) -> Result<Stamped<IoReading>, Missing> {
@@ -227,16 +242,21 @@ impl CgroupReader {
         let mut at = None;
         for family in Family::ALL.into_iter().filter(|&family| accounting.has(family)) {
             let (bytes, operations) = family.files();
-            let length = self.files.read(&self.layout, bytes, context)?;
-            at.get_or_insert_with(clock::monotonic);
-            self.add_rows_v1(family, bytes, length, start, context);
-            let length = self.files.read(&self.layout, operations, context)?;
-            self.add_rows_v1(family, operations, length, start, context);
+            for file in [bytes, operations] {
+                let length = self.files.read(&self.layout, file, context)?;
+                at.get_or_insert_with(clock::monotonic);
+                if self.add_rows_v1(family, file, length, start, context) {
+                    continue;
+                }
+                let length = self.files.read(&self.layout, file, context)?;
+                self.add_rows_v1(family, file, length, start, context);
+            }
         }
         at.ok_or(Missing::Because(Unavailable::BlkioNotAccounted))
     }
 
-    /// Adds what `file`, one of the two of `family`, says to the rows from `start`.
+    /// Adds what `file`, one of the two of `family`, says to the rows from `start`; whether every line
+    /// could be read. What is not said of a disk stays as it was: a row may be missing once.
     fn add_rows_v1(
         &self,
         family: Family,
@@ -244,7 +264,7 @@ impl CgroupReader {
         length: usize,
         start: usize,
         context: &mut ReadContext<'_>,
-    ) {
+    ) -> bool {
         let ReadContext { buffer, devices, blkio, known_devices, health, .. } = context;
         let in_bytes = file == family.files().0;
         let bad = v1::parse_blkio(&buffer[..length], |device, operation, value| {
@@ -255,7 +275,9 @@ impl CgroupReader {
             let index = known.map_or(devices.len(), |index| start + index);
             if known.is_none() {
                 let stacked = known_devices.stacked(device);
-                devices.push(DeviceRow { device, stacked, counters: IoCounters::default() });
+                let last = self.rows.iter().find(|row| row.device == device);
+                let counters = last.map(|row| row.counters).unwrap_or_default();
+                devices.push(DeviceRow { device, stacked, counters });
             }
             let counters = &mut devices[index].counters;
             match (operation, in_bytes) {
@@ -266,17 +288,26 @@ impl CgroupReader {
             }
         });
         self.complain(file, bad, health);
+        // The sum of all ends the text: without it this is not all of it.
+        bad.is_none() && text::lines(&buffer[..length]).last().is_some_and(|line| line.starts_with(b"Total "))
     }
 
     fn read_io_v2(&mut self, context: &mut ReadContext<'_>) -> Result<Monotonic, Missing> {
-        let length = self.files.read(&self.layout, File::IoStat, context)?;
-        let at = clock::monotonic();
-        let ReadContext { buffer, devices, known_devices, health, .. } = context;
-        let bad = v2::parse_io_stat(&buffer[..length], |device, counters| {
-            devices.push(DeviceRow { device, stacked: known_devices.stacked(device), counters });
-        });
-        self.complain(File::IoStat, bad, health);
-        Ok(at)
+        let start = context.devices.len();
+        let mut again = true;
+        loop {
+            let length = self.files.read(&self.layout, File::IoStat, context)?;
+            let at = clock::monotonic();
+            let ReadContext { buffer, devices, known_devices, health, .. } = context;
+            let bad = v2::parse_io_stat(&buffer[..length], |device, counters| {
+                devices.push(DeviceRow { device, stacked: known_devices.stacked(device), counters });
+            });
+            self.complain(File::IoStat, bad, health);
+            if bad.is_none() || !std::mem::take(&mut again) {
+                return Ok(at);
+            }
+            devices.truncate(start);
+        }
     }
 
     /// Adds the last values of devices that are not among the rows from `start`, and remembers all.
@@ -319,23 +350,24 @@ impl CgroupReader {
         }
     }
 
-    /// Reads and parses a file; the stamp is taken between the two.
+    /// Reads and parses a file; the stamp is taken between the two. One that cannot be parsed is read
+    /// again, once: it may have been printed in pieces.
     #[inline]
     fn parse<T>(
         &mut self,
         file: File,
         context: &mut ReadContext<'_>,
-        parse: impl FnOnce(&[u8]) -> Result<T, &[u8]>,
+        parse: impl Fn(&[u8]) -> Result<T, &[u8]>,
     ) -> Result<Stamped<T>, Missing> {
-        let length = self.files.read(&self.layout, file, context)?;
-        let at = clock::monotonic();
-        match parse(&context.buffer[..length]) {
-            Ok(value) => Ok(Stamped { at, value }),
-            Err(line) => {
-                self.complain(file, Some(line), context.health);
-                Err(Missing::Because(Unavailable::NotYet))
+        for _ in 0..2 {
+            let length = self.files.read(&self.layout, file, context)?;
+            let at = clock::monotonic();
+            match parse(&context.buffer[..length]) {
+                Ok(value) => return Ok(Stamped { at, value }),
+                Err(line) => self.complain(file, Some(line), context.health),
             }
         }
+        Err(Missing::Because(Unavailable::NotYet))
     }
 
     fn complain(&self, file: File, bad_line: Option<&[u8]>, health: &Health) {

@@ -3,18 +3,18 @@
 //! The tree is the ground truth for existence. These are cold paths, run when the watch reports a
 //! change, or each sweep where there is no watch.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::host::error::is_gone;
-use crate::host::{HostError, text};
+use crate::host::{HostError, syscall, text};
 use crate::model::identity::{ContainerId, PodUid};
 use crate::model::target::CgroupPath;
 use crate::model::time::WallTime;
 
+use super::layout::Controller;
 use super::layout::Layout;
 use super::names;
 
@@ -133,21 +133,34 @@ pub fn read_pids(layout: &Layout, path: &CgroupPath) -> Result<Vec<u32>, HostErr
     Ok(pids)
 }
 
+/// Whether any process is in a cgroup or below it, also as seen from another pid namespace: v2 `cgroup.events`,
+/// v1 `pids.current`. `None` where neither can be read.
+pub fn is_populated(layout: &Layout, path: &CgroupPath) -> Option<bool> {
+    if let Ok(events) = syscall::contents(layout.watched().join(path.as_path()).join("cgroup.events")) {
+        let populated = text::lines(&events).find_map(|line| line.strip_prefix(b"populated "))?;
+        return Some(populated != b"0");
+    }
+    let pids = layout.mount(Controller::Pids)?.join(path.as_path()).join("pids.current");
+    let count = text::parse_u64(syscall::contents(pids).ok()?.trim_ascii_end())?;
+    Some(count != 0)
+}
+
 /// `cgroup.procs`; of a threaded cgroup, where reading that is refused, `cgroup.threads`.
 fn read_own_pids(directory: &Path) -> Result<Vec<u32>, HostError> {
     let path = directory.join("cgroup.procs");
-    match fs::read(&path) {
+    match syscall::contents(&path) {
         Ok(listed) => Ok(parse_pids(&listed)),
-        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+        Err(Errno::OPNOTSUPP) => {
             let path = directory.join("cgroup.threads");
-            fs::read(&path).map(|listed| parse_pids(&listed)).map_err(|error| HostError::from_io(path, error))
+            let listed = syscall::contents(&path).map_err(|errno| HostError::from_io(path, errno.into()))?;
+            Ok(parse_pids(&listed))
         }
-        Err(error) => Err(HostError::from_io(path, error)),
+        Err(errno) => Err(HostError::from_io(path, errno.into())),
     }
 }
 
 /// One number a line. 0 is a process of another pid namespace, which no path of `/proc` may name.
-fn parse_pids(listed: &[u8]) -> Vec<u32> {
+pub(in crate::host) fn parse_pids(listed: &[u8]) -> Vec<u32> {
     text::lines(listed).filter_map(text::parse_u32).filter(|&pid| pid != 0).collect()
 }
 
@@ -162,17 +175,20 @@ fn list(layout: &Layout, path: &CgroupPath) -> Result<Vec<Entry>, HostError> {
     let directory: PathBuf = layout.watched().join(path.as_path());
     let failed = |error| HostError::from_io(&directory, error);
     let mut found = Vec::new();
-    for entry in fs::read_dir(&directory).map_err(failed)? {
+    for entry in syscall::read_directory(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        // A cgroup has some forty files, which nobody asks about.
+        if syscall::is_listed_as_directory(&entry) != Some(true) {
+            continue;
+        }
         let Ok(name) = entry.file_name().into_string() else { continue };
-        match entry.file_type().and_then(|kind| Ok((kind.is_dir(), entry.metadata()?))) {
-            Ok((true, metadata)) => {
+        match syscall::metadata(&entry) {
+            Ok(metadata) => {
                 let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
                 let nanos = u64::try_from(metadata.ctime_nsec()).unwrap_or(0);
                 let created = WallTime::from_unix_nanos(seconds.saturating_mul(1_000_000_000) + nanos);
                 found.push(Entry { name, inode: metadata.ino(), created });
             }
-            Ok((false, _)) => {}
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(failed(error)),
         }
@@ -182,6 +198,8 @@ fn list(layout: &Layout, path: &CgroupPath) -> Result<Vec<Entry>, HostError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::host::fixture::Node;
 
@@ -276,5 +294,24 @@ mod tests {
         }
         let layout = Layout::detect(&node.root()).unwrap();
         assert_eq!(read_pids(&layout, &CgroupPath::new("c")).unwrap().len(), 1 + PIDS_DIRECTORIES);
+    }
+
+    #[test]
+    fn whether_a_cgroup_has_processes_is_told_without_their_numbers() {
+        let path = CgroupPath::new("kubepods/podaa");
+        let node = Node::v1(&["memory", "pids"]);
+        node.make("cgroup/memory/kubepods/podaa");
+        let layout = Layout::detect(&node.root()).unwrap();
+        assert_eq!(is_populated(&layout, &path), None);
+        for (text, populated) in [("0\n", Some(false)), ("3\n", Some(true)), ("", None)] {
+            node.write("cgroup/pids/kubepods/podaa/pids.current", text);
+            assert_eq!(is_populated(&layout, &path), populated, "{text}");
+        }
+        for (text, populated) in
+            [("populated 0\nfrozen 0\n", Some(false)), ("frozen 0\npopulated 1\n", Some(true)), ("", None)]
+        {
+            node.write("cgroup/memory/kubepods/podaa/cgroup.events", text);
+            assert_eq!(is_populated(&layout, &path), populated, "{text}");
+        }
     }
 }

@@ -123,12 +123,14 @@ fn parse_blkio_row(line: &[u8]) -> Option<Option<BlkioRow>> {
         return Some(None);
     }
     let (operation, value) = text::split_once(rest, b' ')?;
+    // Also of what is left out: a row that broke off takes the next one with it.
+    let (device, value) = (devices::parse_number(device)?, text::parse_u64(value)?);
     let operation = match operation {
         b"Read" => Operation::Read,
         b"Write" => Operation::Write,
         _ => return Some(None),
     };
-    Some(Some((devices::parse_number(device)?, operation, text::parse_u64(value)?)))
+    Some(Some((device, operation, value)))
 }
 
 /// `cpu.cfs_quota_us`: microseconds a period; −1 is none.

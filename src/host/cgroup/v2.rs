@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::host::{devices, text};
-use crate::model::counters::{CpuCounters, DeviceNumber, IoCounters, ThrottlingCounters};
+use crate::model::counters::{CpuCounters, CpuQuota, DeviceNumber, IoCounters, ThrottlingCounters};
 use crate::model::unavailable::Unavailable;
 
 /// `cpu.stat`. Without the `cpu` controller it has usage but no periods.
@@ -96,9 +96,24 @@ pub fn parse_memory_stat(file: &[u8]) -> (MemoryStat, Option<&[u8]>) {
     })
 }
 
-/// `memory.events`: `oom_kill`, descendants included; `None` on a kernel that does not say.
-pub fn parse_oom_kills(file: &[u8]) -> Result<Option<u64>, &[u8]> {
-    super::v1::parse_oom_kills(file)
+/// What is taken from `memory.events`, descendants included; `None` on a kernel that does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryEvents {
+    /// `oom_kill`.
+    pub oom_kills: Option<u64>,
+    /// `max`.
+    pub limit_hits: Option<u64>,
+}
+
+/// `memory.events`.
+pub fn parse_memory_events(file: &[u8]) -> Result<MemoryEvents, &[u8]> {
+    let mut events = MemoryEvents { oom_kills: super::v1::parse_oom_kills(file)?, limit_hits: None };
+    for line in text::lines(file) {
+        if let Some(digits) = line.strip_prefix(b"max ") {
+            events.limit_hits = Some(text::parse_u64(digits).ok_or(line)?);
+        }
+    }
+    Ok(events)
 }
 
 /// Hands every row of `io.stat` to `row`; returns the first line that cannot be read in full, which
@@ -150,8 +165,8 @@ fn parse_io_keys<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<IoCounter
     })
 }
 
-/// `cpu.max` as cores: `150000 100000`, or `max 100000`.
-pub fn parse_cpu_max(file: &[u8]) -> Result<Option<f64>, &[u8]> {
+/// `cpu.max`: `150000 100000`, or `max 100000`.
+pub fn parse_cpu_max(file: &[u8]) -> Result<Option<CpuQuota>, &[u8]> {
     let line = file.strip_suffix(b"\n").ok_or(file)?;
     let (quota, period) = text::split_once(line, b' ').ok_or(line)?;
     if quota == b"max" {
@@ -159,8 +174,8 @@ pub fn parse_cpu_max(file: &[u8]) -> Result<Option<f64>, &[u8]> {
     }
     let quota_micros = text::parse_u64(quota).ok_or(line)?;
     let period_micros = text::parse_u64(period).filter(|&micros| micros > 0).ok_or(line)?;
-    #[expect(clippy::cast_precision_loss, reason = "the kernel allows at most 2^44 microseconds")]
-    Ok(Some(quota_micros as f64 / period_micros as f64))
+    let [quota, period] = [quota_micros, period_micros].map(Duration::from_micros);
+    Ok(Some(CpuQuota { quota, period }))
 }
 
 /// `memory.max`, `pids.max`, v1 `memory.limit_in_bytes`: a number or `max`.

@@ -77,7 +77,9 @@ fn a_bad_line_of_memory_stat_costs_its_own_figure() {
 #[test]
 fn oom_kills_are_read_by_their_exact_key() {
     let events = b"low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 3\n";
-    assert_eq!(parse_oom_kills(events), Ok(Some(1)));
+    assert_eq!(parse_memory_events(events), Ok(MemoryEvents { oom_kills: Some(1), limit_hits: Some(7) }));
+    assert_eq!(parse_memory_events(b"low 0\n"), Ok(MemoryEvents::default()));
+    assert_eq!(parse_memory_events(b"max x\n"), Err(&b"max x"[..]));
 }
 
 #[test]
@@ -128,7 +130,9 @@ fn limits_have_one_way_to_say_none() {
     for refused in [&b"max"[..], b"ma\n", b"", b"\n", b"-1\n", b"12"] {
         assert_eq!(parse_limit(refused), Err(refused));
     }
-    assert_eq!(parse_cpu_max(b"150000 100000\n"), Ok(Some(1.5)));
+    let [quota, period] = [150, 100].map(Duration::from_millis);
+    assert_eq!(parse_cpu_max(b"150000 100000\n"), Ok(Some(CpuQuota { quota, period })));
+    assert_eq!(CpuQuota { quota, period }.cores(), 1.5);
     assert_eq!(parse_cpu_max(b"max 100000\n"), Ok(None));
     for refused in [&b"150000 100000"[..], b"150000\n", b"x 1\n", b"1 0\n", b"\n", b""] {
         assert!(parse_cpu_max(refused).is_err(), "{refused:?}");
@@ -162,7 +166,7 @@ fn every_cut_is_read_right_or_refused() {
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused_without_a_panic(file in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (parse_cpu_stat(&file), parse_memory_stat(&file), parse_oom_kills(&file), rows(&file));
+        let _ = (parse_cpu_stat(&file), parse_memory_stat(&file), parse_memory_events(&file), rows(&file));
         let _ = (parse_limit(&file), parse_cpu_max(&file), super::super::pressure::parse_stall(&file));
         let _ = super::super::v1::parse_blkio(&file, |_, _, _| {});
         let _ = (super::super::v1::parse_cpu_stat(&file), super::super::v1::parse_cpuacct_stat(&file, 100));

@@ -2,20 +2,14 @@
 
 use super::super::time::{microseconds, nanoseconds};
 use super::{absent, figure, finite, rows};
-use crate::model::counters::{DeviceRow, IoCounters, MemoryCounters, PressureCounters, Stall};
+use crate::model::counters::{
+    DeviceRow, IoCounters, MemoryCounters, PressureCounters, Stall, StallTime, UnknownLimits,
+};
 use crate::model::document::{self, Reasons};
+use crate::model::identity::{Requests, f64Bits};
 use crate::model::snapshot::{CgroupFigures, CpuFigures, DeviceNames, IoFigures, IoRates, Rate, Snapshot};
 use crate::model::sweep::Stamped;
 use crate::model::unavailable::Unavailable;
-
-/// What the pod spec asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Requests {
-    /// In cores.
-    pub(super) cpu_cores: Option<f64>,
-    /// In bytes.
-    pub(super) memory_bytes: Option<u64>,
-}
 
 /// The keys a pod and a container share.
 pub(super) struct Figures {
@@ -31,10 +25,11 @@ pub(super) struct Figures {
 pub(super) fn figures(snapshot: &Snapshot, cgroup: &CgroupFigures, requests: Requests) -> Figures {
     let mut reasons = Reasons::new();
     let CgroupFigures { cpu, memory, io, pids, pressure, limits } = cgroup;
+    unknown_limits(limits.unknown, [cpu.is_ok(), memory.is_ok(), pids.is_ok()], &mut reasons);
     let wall = |at| snapshot.clock.wall_of(at).as_unix_nanos();
     let cpu = figure(cpu, "cpu", &mut reasons).map(|cpu| document::Cpu {
         limit_cores: limits.cpu_cores.and_then(finite),
-        request_cores: requests.cpu_cores,
+        request_cores: requests.cpu_cores.map(f64Bits::get).and_then(finite),
         ..cpu_document(cpu, wall(cpu.at), &mut reasons)
     });
     let memory = figure(memory, "memory", &mut reasons).map(|memory| document::Memory {
@@ -50,7 +45,24 @@ pub(super) fn figures(snapshot: &Snapshot, cgroup: &CgroupFigures, requests: Req
     Figures { cpu, memory, io, pids, pressure, unavailable: reasons }
 }
 
-fn cpu_document(cpu: &Stamped<CpuFigures>, time_unix_nano: u64, reasons: &mut Reasons) -> document::Cpu {
+/// Reasons for limits that nobody knows. Of a figure that is absent as a whole the one reason suffices.
+fn unknown_limits(unknown: UnknownLimits, [cpu, memory, pids]: [bool; 3], reasons: &mut Reasons) {
+    for (path, why, is_there) in [
+        ("cpu.limitCores", unknown.cpu_cores, cpu),
+        ("memory.limitBytes", unknown.memory_bytes, memory),
+        ("pids.limit", unknown.pids, pids),
+    ] {
+        if let Some(why) = why.filter(|_| is_there) {
+            absent(reasons, &[path], why);
+        }
+    }
+}
+
+pub(super) fn cpu_document(
+    cpu: &Stamped<CpuFigures>,
+    time_unix_nano: u64,
+    reasons: &mut Reasons,
+) -> document::Cpu {
     let CpuFigures { counters, cores } = &cpu.value;
     let throttling = match &counters.throttling {
         Ok(throttling) => Some(document::Throttling {
@@ -81,7 +93,7 @@ fn cpu_document(cpu: &Stamped<CpuFigures>, time_unix_nano: u64, reasons: &mut Re
     }
 }
 
-fn memory_document(
+pub(super) fn memory_document(
     memory: &Stamped<MemoryCounters>,
     time_unix_nano: u64,
     reasons: &mut Reasons,
@@ -202,9 +214,39 @@ fn pressure_document(pressure: &PressureCounters, reasons: &mut Reasons) -> docu
 }
 
 fn stall(stall: Stall) -> document::Stall {
+    let Stall { some, full } = stall;
+    let average = |of: fn(StallTime) -> f64| full.and_then(|full| finite(of(full)));
     document::Stall {
-        some_microseconds: microseconds(stall.some),
-        full_microseconds: stall.full.map(microseconds),
-        some_avg10: finite(stall.some_avg10).unwrap_or_default(),
+        some_microseconds: microseconds(some.total),
+        full_microseconds: full.map(|full| microseconds(full.total)),
+        some_avg10: finite(some.avg10).unwrap_or_default(),
+        some_avg60: finite(some.avg60),
+        some_avg300: finite(some.avg300),
+        full_avg10: average(|full| full.avg10),
+        full_avg60: average(|full| full.avg60),
+        full_avg300: average(|full| full.avg300),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nobody_knows_is_absent_for_a_reason() {
+        let unknown = UnknownLimits {
+            cpu_cores: Some(Unavailable::NotYet),
+            memory_bytes: Some(Unavailable::Permission),
+            pids: Some(Unavailable::NotYet),
+        };
+        let reasons = |unknown, there| {
+            let mut reasons = Reasons::new();
+            unknown_limits(unknown, there, &mut reasons);
+            reasons.into_iter().map(|(path, why)| (path, why.word())).collect::<Vec<_>>()
+        };
+        let [cpu, memory] = [("cpu.limitCores", "not_yet"), ("memory.limitBytes", "permission")]
+            .map(|(path, why)| (path.to_owned(), why));
+        assert_eq!(reasons(unknown, [true, true, false]), [cpu, memory]);
+        assert_eq!(reasons(UnknownLimits::default(), [true; 3]), []);
     }
 }

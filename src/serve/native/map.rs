@@ -18,7 +18,6 @@ pub(in crate::serve) fn document(node: &str, targets: &TargetSet) -> document::M
 
 fn pod(target: &PodTarget) -> document::MapPod {
     let known = target.known.as_deref();
-    let pod_interface = target.host_interface.as_ref().and_then(|host| host.pod_interface);
     document::MapPod {
         namespace: known.map(|known| known.namespace.to_string()),
         name: known.map(|known| known.name.to_string()),
@@ -28,10 +27,11 @@ fn pod(target: &PodTarget) -> document::MapPod {
         cgroup: target.cgroup.path.to_string(),
         since_unix_nano: target.since.as_unix_nanos(),
         sandbox_settled: target.sandbox_settled,
-        sandbox: sandbox(target, pod_interface),
+        sandbox: sandbox(target, None),
         network: network(&target.network).to_owned(),
         containers: target.containers.iter().map(|child| container(target, child)).collect(),
         evidence: target.evidence.iter().map(evidence).collect(),
+        disagreements: known.map(|known| known.disagreements.clone()).unwrap_or_default(),
     }
 }
 

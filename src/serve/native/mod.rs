@@ -7,7 +7,9 @@ pub(super) mod cgroup;
 pub(super) mod map;
 pub(super) mod network;
 pub(super) mod node;
+pub(super) mod past;
 pub(super) mod pods;
+pub(super) mod window;
 
 use std::ops::Range;
 
@@ -16,7 +18,7 @@ use crate::model::sweep::{Reading, Stamped};
 use crate::model::unavailable::Unavailable;
 
 /// A finite number, or nothing: JSON knows neither NaN nor infinity.
-fn finite(value: f64) -> Option<f64> {
+pub(super) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
@@ -39,7 +41,7 @@ fn figure<'a, T>(reading: &'a Reading<T>, path: &str, reasons: &mut Reasons) -> 
 }
 
 /// The rows that `range` names; none if it is out of bounds.
-fn rows<'a, T>(all: &'a [T], range: &Range<u32>) -> std::slice::Iter<'a, T> {
+pub(super) fn rows<'a, T>(all: &'a [T], range: &Range<u32>) -> std::slice::Iter<'a, T> {
     let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
     all.get(index(range.start)..index(range.end)).unwrap_or_default().iter()
 }

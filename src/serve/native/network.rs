@@ -13,7 +13,8 @@ pub(super) fn pod(
     network: &Stamped<NetworkFigures>,
     reasons: &mut Reasons,
 ) -> document::Network {
-    let NetworkFigures { source, counters, rates, interfaces, truncated, overlapping } = &network.value;
+    let NetworkFigures { source, rx_suspect, counters, rates, interfaces, truncated, overlapping } =
+        &network.value;
     let time_unix_nano = snapshot.clock.wall_of(network.at).as_unix_nanos();
     let interfaces = rows(&snapshot.interfaces, interfaces);
     let flag = |set: bool| set.then_some(true);
@@ -21,6 +22,7 @@ pub(super) fn pod(
         since_unix_nano: Some(counters.since.as_unix_nanos()),
         raw: Some(traffic(counters.raw, *source)),
         source: Some(source.word().to_owned()),
+        rx_suspect: flag(*rx_suspect),
         overlapping: flag(*overlapping),
         interfaces_truncated: flag(*truncated),
         ..totals(counters.total, *source, *rates, interfaces, time_unix_nano, reasons)
@@ -51,6 +53,7 @@ pub(super) fn totals<'a>(
         since_unix_nano: None,
         raw: None,
         source: None,
+        rx_suspect: None,
         total: traffic(total, source),
         rx_bytes_per_second: per_second(|rates| rates.rx_bytes),
         tx_bytes_per_second: per_second(|rates| rates.tx_bytes),
@@ -74,7 +77,7 @@ fn interface(row: &InterfaceRow, source: NetworkSource) -> document::Interface {
 }
 
 /// The two ends of a veth drop at different places: seen from the host, errors and drops are unknown.
-fn traffic(counters: NetworkCounters, source: NetworkSource) -> document::Traffic {
+pub(in crate::serve) fn traffic(counters: NetworkCounters, source: NetworkSource) -> document::Traffic {
     let NetworkCounters {
         rx_bytes,
         rx_packets,
@@ -85,7 +88,7 @@ fn traffic(counters: NetworkCounters, source: NetworkSource) -> document::Traffi
         tx_errors,
         tx_dropped,
     } = counters;
-    let inside = |value: u64| (source == NetworkSource::Netns).then_some(value);
+    let inside = |value: u64| (source != NetworkSource::HostVeth).then_some(value);
     document::Traffic {
         rx_bytes,
         rx_packets,

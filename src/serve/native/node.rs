@@ -47,7 +47,7 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
 
 fn cpu_document(snapshot: &Snapshot, cpu: &Stamped<NodeCpu>) -> document::NodeCpu {
     let rate = snapshot.node.rates.cpu_cores.filter(|rate| finite(rate.per_second).is_some());
-    let NodeCpu { usage, user, system, cores } = cpu.value;
+    let NodeCpu { usage, user, system, elapsed: _, cores } = cpu.value;
     document::NodeCpu {
         time_unix_nano: snapshot.clock.wall_of(cpu.at).as_unix_nanos(),
         usage_nanoseconds: nanoseconds(usage),
@@ -65,6 +65,7 @@ fn memory_document(memory: &Stamped<NodeMemory>, time_unix_nano: u64) -> documen
         available_bytes,
         free_bytes,
         cached_bytes,
+        inactive_file_bytes,
         swap_used_bytes,
         swap_total_bytes,
     } = memory.value;
@@ -75,6 +76,8 @@ fn memory_document(memory: &Stamped<NodeMemory>, time_unix_nano: u64) -> documen
         free_bytes,
         cached_bytes,
         used_bytes: total_bytes.saturating_sub(available_bytes),
+        working_set_bytes: memory.value.working_set_bytes(),
+        inactive_file_bytes,
         swap_used_bytes,
         swap_total_bytes,
     }

@@ -24,6 +24,19 @@ impl Arguments {
         }
     }
 
+    /// Everything after `--`: another program's command line. Take it first.
+    pub(crate) fn command(&mut self) -> Result<Vec<String>> {
+        let at = self.left.iter().position(|word| word == "--").context("-- COMMAND missing")?;
+        let command = self.left.split_off(at + 1);
+        self.left.truncate(at);
+        Ok(command)
+    }
+
+    /// `TEXT` of `name TEXT`.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
+        Ok(self.option(name)?.map(|[value]| value))
+    }
+
     /// The next word as a number.
     pub(crate) fn word_number<N: FromStr>(&mut self, name: &str) -> Result<N> {
         let word = self.word(name)?;
@@ -114,6 +127,15 @@ mod tests {
         assert_eq!(given.size("--receive").unwrap(), None);
         assert_eq!(given.word("ADDRESS").unwrap(), "10.0.0.1");
         assert_eq!(given.word_number::<u16>("PORT").unwrap(), 5001);
+        given.end().unwrap();
+    }
+
+    #[test]
+    fn another_program_s_options_are_not_ours() {
+        let mut given = given(&["--netns", "new", "--", "spin", "--netns", "3"]);
+        assert_eq!(given.command().unwrap(), ["spin", "--netns", "3"]);
+        assert_eq!(given.text("--netns").unwrap().as_deref(), Some("new"));
+        assert!(given.command().is_err());
         given.end().unwrap();
     }
 

@@ -12,10 +12,13 @@
 mod arguments;
 mod cpu;
 mod disk;
+mod enter;
 mod frames;
+mod graves;
 mod memory;
 mod tcp;
 mod udp;
+mod wander;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,6 +40,13 @@ usage: load COMMAND
   write-file PATH SIZE                         through the page cache, then fsync
   read-file PATH [--times N]
   write-direct PATH SIZE [--every MS]          O_DIRECT, then fsync
+  wander FOLDER                                into the netns of the process whose pid somebody writes to
+                                               FOLDER/<own pid>, which it then removes
+  graves DIR COUNT PATH --home CGROUP          make and remove so many cgroups in DIR, each with a page of PATH
+  enter [--netns PID|new] [--cgroup DIR:…] [--users FIRST | --users-of PID] [--tell 1] -- COMMAND …
+                                               become COMMAND in there; `load` is this program. `--users`:
+                                               in a user namespace of its own. Told to tell, output ends
+                                               when that is done, or says why not
 SIZE: bytes, or with k M G (powers of 1000) or KiB MiB GiB";
 
 fn main() -> ExitCode {
@@ -60,10 +70,14 @@ fn run() -> Result<()> {
             rest(seconds);
             Ok(())
         }
+        "enter" => enter::enter(given),
+        "graves" => graves::dig(given),
+        "map-users" => enter::map_users(given),
         "spin" => cpu::spin(given),
         "serve-bytes" => tcp::serve(given),
         "send" => tcp::send(given),
         "udp" => udp::send(given),
+        "wander" => wander::wander(given),
         "frames" => frames::send(given),
         "memory" => memory::hold(given),
         "write-file" => disk::write_file(given),

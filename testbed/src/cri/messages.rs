@@ -102,7 +102,40 @@ pub(crate) struct NamespaceOption {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ListPodSandboxResponse {
     #[prost(message, repeated, tag = "1")]
-    pub(crate) items: Vec<ById>,
+    pub(crate) items: Vec<PodSandbox>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PodSandbox {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+    /// `PodSandboxState`: 0 ready, 1 not ready.
+    #[prost(int32, tag = "3")]
+    pub(crate) state: i32,
+    /// Nanoseconds since 1970.
+    #[prost(int64, tag = "4")]
+    pub(crate) created_at: i64,
+    #[prost(map = "string, string", tag = "5")]
+    pub(crate) labels: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ListContainersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) containers: Vec<Container>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Container {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) pod_sandbox_id: String,
+    /// As in [`ContainerStatus`].
+    #[prost(int32, tag = "6")]
+    pub(crate) state: i32,
+    #[prost(map = "string, string", tag = "8")]
+    pub(crate) labels: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -277,6 +310,9 @@ pub(crate) struct ContainerStatus {
     /// `ContainerState`: 0 created, 1 running, 2 exited, 3 unknown.
     #[prost(int32, tag = "3")]
     pub(crate) state: i32,
+    /// Nanoseconds since 1970; 0 before it is started.
+    #[prost(int64, tag = "5")]
+    pub(crate) started_at: i64,
     #[prost(int32, tag = "7")]
     pub(crate) exit_code: i32,
     #[prost(string, tag = "10")]

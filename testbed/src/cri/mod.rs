@@ -54,10 +54,16 @@ impl Cri {
         Ok(())
     }
 
-    /// The ids of all sandboxes.
-    pub(crate) async fn list_pod_sandboxes(&self) -> Result<Vec<String>> {
+    /// All sandboxes, live or not.
+    pub(crate) async fn list_pod_sandboxes(&self) -> Result<Vec<m::PodSandbox>> {
         let response: m::ListPodSandboxResponse = self.runtime("ListPodSandbox", m::Empty {}).await?;
-        Ok(response.items.into_iter().map(|sandbox| sandbox.id).collect())
+        Ok(response.items)
+    }
+
+    /// All containers, running or not.
+    pub(crate) async fn list_containers(&self) -> Result<Vec<m::Container>> {
+        let response: m::ListContainersResponse = self.runtime("ListContainers", m::Empty {}).await?;
+        Ok(response.containers)
     }
 
     /// The sandbox's status with containerd's own JSON in it.

@@ -1,0 +1,64 @@
+//! Tests of `reader`: a limit that is absent without a reason is no limit.
+
+use super::*;
+use crate::host::fault::{self, Fault};
+
+#[test]
+fn no_limit_has_many_spellings() {
+    for (text, expected) in [
+        ("9223372036854771712\n", None), // Pages of 4 KiB.
+        ("9223372036854710272\n", None), // Pages of 64 KiB.
+        ("17179869185\n", None),         // A byte more than the node has.
+        ("17179869184\n", Some(17_179_869_184)),
+        ("0\n", Some(0)),
+    ] {
+        let mut sweeper = v1();
+        sweeper.node.write(&format!("cgroup/memory/{POD}/memory.limit_in_bytes"), text);
+        sweeper.node.write(&format!("cgroup/cpu,cpuacct/{POD}/cpu.cfs_quota_us"), "25000\n");
+        let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+        let limits = amounts(sweeper.read(&mut reader).limits);
+        let none = Limits::default();
+        let [quota, period] = [25, 100].map(Duration::from_millis);
+        let cpu_quota = Some(CpuQuota { quota, period });
+        assert_eq!(
+            limits,
+            Limits { cpu_cores: Some(0.25), cpu_quota, memory_bytes: expected, ..none },
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_that_could_never_be_read_is_not_said_to_be_none() {
+    let mut sweeper = v2();
+    let file = format!("cgroup/{POD}/memory.max");
+    sweeper.node.write(&file, "40");
+    let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+    let unread = |limits: Limits| (limits.memory_bytes, limits.unknown.memory_bytes);
+    assert_eq!(unread(sweeper.read(&mut reader).limits), (None, Some(Unavailable::NotYet)));
+    sweeper.node.write(&file, "4096\n");
+    assert_eq!(unread(sweeper.read(&mut reader).limits), (Some(4096), None));
+    sweeper.node.write(&file, "40");
+    assert_eq!(unread(sweeper.read_slow(&mut reader).limits), (Some(4096), None), "it was known");
+
+    // A file that is not there at a second look limits nothing.
+    sweeper.node.remove(&file);
+    let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+    assert_eq!(unread(sweeper.read(&mut reader).limits), (None, Some(Unavailable::NotYet)));
+    assert_eq!(unread(sweeper.read(&mut reader).limits), (None, None));
+    sweeper.node.write(&file, "max\n");
+    let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+    assert_eq!(unread(sweeper.read(&mut reader).limits), (None, None));
+
+    let (_, calls) = fault::record(|| {
+        let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+        sweeper.read(&mut reader)
+    });
+    let open = calls.iter().position(|call| call.kind == "openat" && call.path.ends_with("/memory.max"));
+    let denied = Fault::Errno(rustix::io::Errno::ACCESS);
+    let (reading, ..) = fault::at(open.unwrap(), denied, || {
+        let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+        sweeper.read(&mut reader)
+    });
+    assert_eq!(unread(reading.limits), (None, Some(Unavailable::Permission)));
+}

@@ -1,0 +1,211 @@
+//! Text 0.0.4 and OpenMetrics 1.0, which differ in a few words.
+//!
+//! ```text
+//! # TYPE podvitals_pod_network_receive_bytes_total counter      # TYPE podvitals_pod_network_receive_bytes counter
+//!                                                               # UNIT podvitals_pod_network_receive_bytes bytes
+//! podvitals_pod_network_receive_bytes_total{pod="web"} 7        podvitals_pod_network_receive_bytes_total{pod="web"} 7
+//! podvitals_pod_network_receive_bytes_created{pod="web"} 1.5    podvitals_pod_network_receive_bytes_created{pod="web"} 1.5
+//!                                                               # EOF
+//! ```
+//! In text 0.0.4 the `_created` are gauges of their own, after the counters.
+//!
+//! OpenMetrics allows a counter no other name than `…_total`. The few of cAdvisor's that have another keep it
+//! and are of type `unknown` there: rules and dashboards know them by their names.
+
+use super::labels::{Labels, Shelf};
+use super::{Extra, Family, Kind, Sample, Value, Writer, number};
+
+/// Writes either text.
+#[derive(Debug)]
+pub(in crate::serve) struct TextWriter {
+    out: Vec<u8>,
+    open: bool,
+    family: Family,
+    name: Name,
+    /// Of the series that say when the counters of this family began.
+    created_name: Name,
+    head_written: bool,
+    /// Text 0.0.4: the gauges that follow this family.
+    created: Vec<u8>,
+}
+
+impl TextWriter {
+    /// Writes OpenMetrics if `open`, else text 0.0.4, after what `out` has.
+    pub(in crate::serve) fn new(open: bool, out: Vec<u8>) -> Self {
+        let family = Family::new(Kind::Gauge, "", "");
+        let (name, created_name) = (Name::default(), Name::default());
+        Self { out, open, family, name, created_name, head_written: true, created: Vec::new() }
+    }
+
+    fn stem(&self) -> &'static str {
+        self.family.name.strip_suffix("_total").unwrap_or(self.family.name)
+    }
+
+    fn head(&mut self) {
+        self.head_written = true;
+        let Family { name, help, kind } = self.family;
+        let stem = self.stem();
+        self.name = Name::of(name.to_owned());
+        self.created_name = Name::of(format!("{stem}_created"));
+        let (named, word) = match (self.open, kind) {
+            (_, Kind::Gauge) | (false, Kind::Info) => (name, "gauge"),
+            (false, Kind::Counter) => (name, "counter"),
+            (true, Kind::Counter) if stem == name => (name, "unknown"),
+            (true, Kind::Counter) => (stem, "counter"),
+            (true, Kind::Info) => (name.strip_suffix("_info").unwrap_or(name), "info"),
+        };
+        let unit = self.family.unit().filter(|_| self.open);
+        head(&mut self.out, named, help, word, unit);
+    }
+
+    fn close_family(&mut self) {
+        if !self.created.is_empty() {
+            head(
+                &mut self.out,
+                &self.created_name.text,
+                "When the counter of this name began, since 1970.",
+                "gauge",
+                None,
+            );
+            self.out.append(&mut self.created);
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, name: &str, help: &str, word: &str, unit: Option<&str>) {
+    let mut line = |keyword: &str, text: &str| {
+        for part in ["# ", keyword, " ", name, " ", text, "\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    };
+    line("HELP", help);
+    line("TYPE", word);
+    if let Some(unit) = unit {
+        line("UNIT", unit);
+    }
+}
+
+/// `name="value"`, with what would end the value escaped.
+pub(in crate::serve) fn label(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            _ => b"\\n",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// The name of a series, on which nearly every line begins.
+#[derive(Debug, Default)]
+struct Name {
+    text: String,
+    /// The same, if it is short enough, as all here are.
+    padded: Option<[u8; 64]>,
+}
+
+impl Name {
+    fn of(text: String) -> Self {
+        let mut padded = [0; 64];
+        let short = padded.get_mut(..text.len()).map(|place| place.copy_from_slice(text.as_bytes()));
+        Self { padded: short.map(|()| padded), text }
+    }
+
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        let Some(padded) = &self.padded else { return out.extend_from_slice(self.text.as_bytes()) };
+        // A copy of fixed length needs no call; what is too much of it is cut off.
+        let end = out.len() + self.text.len();
+        out.extend_from_slice(padded);
+        out.truncate(end);
+    }
+}
+
+/// A name and its labels, up to the space before the value.
+#[inline]
+fn series(out: &mut Vec<u8>, name: &Name, labels: Labels<'_>, extra: &[Extra<'_>]) {
+    name.put(out);
+    if extra.is_empty() {
+        out.extend_from_slice(labels.whole());
+        return;
+    }
+    let mut written = 0;
+    for (index, (name, value)) in extra.iter().enumerate() {
+        let before = labels.before(name);
+        if before > written {
+            put(out, labels.part(written..before), written == 0 && index > 0);
+            written = before;
+        }
+        out.push(if index == 0 && before == 0 { b'{' } else { b',' });
+        label(out, name, value);
+    }
+    if labels.is_empty() {
+        out.extend_from_slice(b"} ");
+    } else {
+        put(out, labels.rest(written), written == 0);
+    }
+}
+
+/// Labels of the shelf, of which the first brings the brace that opens them all; `opened`: there is one already.
+fn put(out: &mut Vec<u8>, labels: &[u8], opened: bool) {
+    match labels {
+        [b'{', labels @ ..] if opened => {
+            out.push(b',');
+            out.extend_from_slice(labels);
+        }
+        labels => out.extend_from_slice(labels),
+    }
+}
+
+impl Writer for TextWriter {
+    fn shelf(&self) -> Shelf {
+        Shelf::text()
+    }
+
+    fn family(&mut self, family: &Family) {
+        self.close_family();
+        self.family = *family;
+        self.head_written = false;
+    }
+
+    #[inline]
+    fn sample(&mut self, labels: Labels<'_>, extra: &[Extra<'_>], sample: Sample<'_>) {
+        if !self.head_written {
+            self.head();
+        }
+        let Sample { value, at, created } = sample;
+        series(&mut self.out, &self.name, labels, extra);
+        number::write(&mut self.out, value);
+        if let Some(at) = at {
+            self.out.push(b' ');
+            let milliseconds = at.as_unix_nanos() / 1_000_000;
+            if self.open {
+                number::milliseconds_as_seconds(&mut self.out, milliseconds);
+            } else {
+                number::integer(&mut self.out, milliseconds);
+            }
+        }
+        self.out.push(b'\n');
+        if let Some(created) = created.filter(|_| self.family.has_beginning()) {
+            let out = if self.open { &mut self.out } else { &mut self.created };
+            series(out, &self.created_name, labels, extra);
+            number::write(out, &Value::instant(created));
+            out.push(b'\n');
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.close_family();
+        if self.open {
+            self.out.extend_from_slice(b"# EOF\n");
+        }
+        self.out
+    }
+}

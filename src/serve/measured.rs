@@ -1,0 +1,31 @@
+//! For benchmarks: whole documents, on the memory of the one before and without the socket they leave through.
+
+use super::exposition::Form;
+use super::native::pods::in_order;
+use super::native::window::Windows;
+use super::series::{cadvisor, pods};
+use crate::model::snapshot::Snapshot;
+
+/// `/metrics/cadvisor` in each form, with the name of the form.
+pub fn cadvisor(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, impl Fn(Vec<u8>) -> Vec<u8>)> {
+    forms().map(move |form| {
+        (form.media_type(), move |memory| {
+            cadvisor::document(snapshot, cadvisor::How::default(), form, memory)
+        })
+    })
+}
+
+/// `/metrics/pods` in each form.
+pub fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, impl Fn(Vec<u8>) -> Vec<u8>)> {
+    forms().map(move |form| {
+        (form.media_type(), move |memory| {
+            // As on a node that keeps a history: their series are there, of a window of one sweep.
+            let windows = Windows::over(&[], snapshot, &in_order(snapshot));
+            pods::document(snapshot, snapshot.clock.monotonic, Some(&windows), form, memory)
+        })
+    })
+}
+
+fn forms() -> impl Iterator<Item = Form> {
+    Form::ALL.into_iter()
+}

@@ -1,0 +1,265 @@
+//! `/metrics/cadvisor`: what the kubelet serves under this name, each second and without what doubles.
+//!
+//! ```text
+//! container_memory_rss{container="web",id="/kubepods/pod0a1b/dddd",image="nginx:1.2",name="dddd",namespace="default",pod="web-5d4"} 104857600
+//! ```
+//! Which rows there are, so that no rule of the mixins counts anything twice or leaves it out:
+//!
+//! * containers, whatever their kind, with the image as the pod names it; none before it is known which
+//!   container it is, since `container=""` means the pod;
+//! * pods, with `container=""` and `image=""`: CPU and memory of the pod's own cgroup, and the network, which
+//!   is nobody else's; none of the pause container, which the kubelet gives the image that makes
+//!   `image!=""` count it;
+//! * the node, with `id="/"`;
+//! * nothing of a pod that nobody has named yet: readers take an empty `pod` for one of the node's slices, or
+//!   discard it; and nothing of a container whose image nobody has told, since every rule asks for one.
+//!
+//! On cgroup v1 the I/O of a pod's cgroup falls when a container goes, so disks are shown of containers and
+//! of the node.
+
+use super::super::exposition::{Form, Place, Shelf, Value, Writer};
+use super::super::native::pods::{NamedPod, in_order, running};
+use super::super::native::rows;
+use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
+use super::{Document, Network, Read, Row, Scribe, device_paths};
+use crate::model::counters::{CpuCounters, InterfaceRow, Limits, MemoryCounters};
+use crate::model::history::NodeSample;
+use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
+use crate::model::sweep::{NetworkSource, Stamped};
+use crate::model::target::CgroupPath;
+use crate::model::time::Monotonic;
+use crate::model::unavailable::Unavailable;
+
+/// What may be asked of the document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::serve) struct How {
+    /// Everything there is, not only what rules and dashboards read.
+    pub(in crate::serve) full: bool,
+    /// Each sample with the time at which it was read.
+    pub(in crate::serve) timestamps: bool,
+}
+
+impl How {
+    /// Reads the text after the `?`, which changes what is `usual` here. What it does not know it ignores, as
+    /// the kubelet does.
+    pub(in crate::serve) fn parse(query: &str, usual: Self) -> Self {
+        let mut how = usual;
+        for pair in query.split('&') {
+            match pair {
+                "profile=full" => how.full = true,
+                "profile=lean" => how.full = false,
+                "timestamps=1" | "timestamps=true" => how.timestamps = true,
+                _ => {}
+            }
+        }
+        how
+    }
+}
+
+/// The document, written on `memory`.
+pub(in crate::serve) fn document(snapshot: &Snapshot, how: How, form: Form, memory: Vec<u8>) -> Vec<u8> {
+    super::render(&Cadvisor { snapshot, how }, form, memory)
+}
+
+struct Cadvisor<'a> {
+    snapshot: &'a Snapshot,
+    how: How,
+}
+
+type Rows<'a> = Vec<(Place, Row<'a>)>;
+
+impl Document for Cadvisor<'_> {
+    fn length(&self) -> usize {
+        const OF_A_ROW: usize = 16 << 10;
+        (1 + self.snapshot.pods.len() + self.snapshot.containers.len()) * OF_A_ROW
+    }
+
+    fn write<W: Writer>(&self, writer: W) -> Vec<u8> {
+        let Self { snapshot, how } = *self;
+        let mut shelf = writer.shelf();
+        let machine = shelf.put(&[]);
+        let node = node_cgroup(&NodeSample::of(&snapshot.node));
+        let rows = all_rows(snapshot, &node, &mut shelf);
+        let mut scribe = Scribe { writer, snapshot, timestamps: how.timestamps, full: how.full };
+        scribe.series(PER_CGROUP, &shelf, &rows);
+        scribe.interfaces(&shelf, &rows);
+        scribe.disks(&shelf, &rows);
+        for (family, of) in MACHINE {
+            scribe.writer.family(family);
+            if let Some(value) = of(&snapshot.node) {
+                scribe.sample(shelf.at(machine), &[], &Read::plain(Value::Integer(value)));
+            }
+        }
+        scribe.writer.finish()
+    }
+}
+
+fn all_rows<'a>(snapshot: &'a Snapshot, node: &'a CgroupFigures, shelf: &mut Shelf) -> Rows<'a> {
+    let mut all = vec![(put(shelf, Names::default(), "/"), node_row(snapshot, node))];
+    for pod in in_order(snapshot) {
+        let Some(known) = pod.target.known.as_deref() else { continue };
+        let of_pod = Names { namespace: &known.namespace, pod: &known.name, ..Names::default() };
+        let place = put(shelf, of_pod, &id_of(&pod.target.cgroup.path));
+        all.push((place, pod_row(snapshot, pod)));
+        for (read, child, known) in running(snapshot, pod) {
+            let Some(image) = known.image.as_deref() else { continue };
+            let names = Names { container: &known.name, image, name: child.container_id.as_str(), ..of_pod };
+            let place = put(shelf, names, &id_of(&child.cgroup.path));
+            let devices = match &read.cgroup.io {
+                Ok(io) => rows(&snapshot.devices, &io.value.devices).as_slice(),
+                Err(_) => &[],
+            };
+            let container = Some(child);
+            let clock = snapshot.clock;
+            let row = Row { pod: Some(pod), container, cgroup: &read.cgroup, clock, devices, network: None };
+            all.push((place, row));
+        }
+    }
+    all
+}
+
+/// The labels that every row has, empty or not.
+#[derive(Clone, Copy, Default)]
+struct Names<'a> {
+    container: &'a str,
+    image: &'a str,
+    name: &'a str,
+    namespace: &'a str,
+    pod: &'a str,
+}
+
+fn put(shelf: &mut Shelf, names: Names<'_>, id: &str) -> Place {
+    let Names { container, image, name, namespace, pod } = names;
+    shelf.put(&[
+        ("container", container),
+        ("id", id),
+        ("image", image),
+        ("name", name),
+        ("namespace", namespace),
+        ("pod", pod),
+    ])
+}
+
+fn id_of(path: &CgroupPath) -> String {
+    format!("/{path}")
+}
+
+fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
+    let network = pod.figures.network.as_ref().ok().filter(|_| !pod.target.host_network).map(|network| {
+        let interfaces = rows(&snapshot.interfaces, &network.value.interfaces);
+        of_interfaces(interfaces, network.value.source, network.at)
+    });
+    let cgroup = &pod.figures.cgroup;
+    Row { pod: Some(pod), container: None, cgroup, clock: snapshot.clock, devices: &[], network }
+}
+
+fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
+    let network = snapshot.node.network.as_ref().ok().map(|network| {
+        let nics = rows(&snapshot.interfaces, &network.value.1);
+        of_interfaces(nics, NetworkSource::Netns, network.at)
+    });
+    let devices = match &snapshot.node.io {
+        Ok(io) => rows(&snapshot.devices, &io.value.1).as_slice(),
+        Err(_) => &[],
+    };
+    Row { pod: None, container: None, cgroup, clock: snapshot.clock, devices, network }
+}
+
+/// Those that count: a sum over all rows must not have the same bytes twice.
+fn of_interfaces<'a>(
+    all: impl Iterator<Item = &'a InterfaceRow>,
+    source: NetworkSource,
+    at: Monotonic,
+) -> Network {
+    let counted = all.filter(|row| row.counted);
+    Network { interfaces: counted.map(|row| (row.name.to_string(), row.counters)).collect(), source, at }
+}
+
+/// The node's `/proc/stat` and `/proc/meminfo`, in the words of a cgroup: used is what is not free.
+pub(in crate::serve) fn node_cgroup(node: &NodeSample) -> CgroupFigures {
+    let why = Unavailable::NotYet;
+    let cpu = node.cpu.map(|cpu| Stamped {
+        at: cpu.at,
+        value: CpuFigures {
+            counters: CpuCounters {
+                usage: cpu.value.usage,
+                user: Some(cpu.value.user),
+                system: Some(cpu.value.system),
+                throttling: Err(why),
+            },
+            cores: node.cores,
+        },
+    });
+    let memory = node.memory.map(|memory| {
+        let read = memory.value;
+        let value = MemoryCounters {
+            usage_bytes: read.total_bytes.saturating_sub(read.free_bytes),
+            file_bytes: Some(read.cached_bytes),
+            inactive_file_bytes: read.inactive_file_bytes,
+            swap_bytes: Some(read.swap_used_bytes),
+            ..MemoryCounters::default()
+        };
+        Stamped { at: memory.at, value }
+    });
+    let limits = Limits::default();
+    CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits }
+}
+
+impl<W: Writer> Scribe<'_, W> {
+    fn interfaces(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+        for (family, of, inside_only) in INTERFACES {
+            self.writer.family(family);
+            for (place, network) in
+                rows.iter().filter_map(|(place, row)| Some((place, row.network.as_ref()?)))
+            {
+                if *inside_only && network.source == NetworkSource::HostVeth {
+                    continue;
+                }
+                for (name, counters) in &network.interfaces {
+                    let value = Value::Integer(of(counters));
+                    let read = Read { value, at: Some(network.at), created: None };
+                    self.sample(shelf.at(*place), &[("interface", name)], &read);
+                }
+            }
+        }
+    }
+
+    fn disks(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+        let paths = device_paths(self.snapshot);
+        let node_at = self.snapshot.node.io.as_ref().ok().map(|io| io.at);
+        for (family, of) in DISKS {
+            self.writer.family(family);
+            for (place, row) in rows {
+                let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
+                // What rests on another disk is counted there, and a number is no name.
+                for disk in row.devices.iter().filter(|disk| !disk.stacked) {
+                    if let Some(path) = paths.get(&disk.device) {
+                        let read = Read { value: Value::Integer(of(&disk.counters)), at, created: None };
+                        self.sample(shelf.at(*place), &[("device", path)], &read);
+                    }
+                }
+            }
+        }
+        if self.full {
+            self.writer.family(&USAGE);
+            for (place, row) in rows {
+                let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
+                for disk in row.devices.iter().filter(|disk| !disk.stacked) {
+                    let Some(path) = paths.get(&disk.device) else { continue };
+                    let [major, minor] = [disk.device.major, disk.device.minor].map(|part| part.to_string());
+                    let [read, written] = [disk.counters.read_bytes, disk.counters.write_bytes];
+                    for (operation, value) in [("Read", read), ("Write", written)] {
+                        let extra = [
+                            ("device", path.as_str()),
+                            ("major", &major),
+                            ("minor", &minor),
+                            ("operation", operation),
+                        ];
+                        let read = Read { value: Value::Integer(value), at, created: None };
+                        self.sample(shelf.at(*place), &extra, &read);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The families of `/metrics/cadvisor`, named and explained as cAdvisor does.
+//!
+//! The lean profile is what kubernetes-mixin, kube-prometheus and Datadog read. A limit of 0 is none.
+
+use std::time::Duration;
+
+use super::super::exposition::{Family, Kind, Value};
+use super::{Part, Read, Row, Series, full, lean, pids, series};
+use crate::model::counters::{CpuQuota, IoCounters, NetworkCounters};
+use crate::model::snapshot::NodeFigures;
+
+const COUNTER: Kind = Kind::Counter;
+const GAUGE: Kind = Kind::Gauge;
+
+const fn failures(extra: &'static [(&'static str, &'static str)], full: bool, of: super::Of) -> Part {
+    Part { extra, full, of }
+}
+
+/// One number, or two, of each cgroup.
+pub(super) const PER_CGROUP: &[Series] = &[
+    series(
+        GAUGE,
+        "container_last_seen",
+        "Last time a container was seen by the exporter",
+        &[lean(last_seen)],
+    ),
+    series(
+        GAUGE,
+        "container_start_time_seconds",
+        "Start time of the container since unix epoch in seconds.",
+        &[lean(|row| row.started_at().map(Read::plain))],
+    ),
+    series(
+        GAUGE,
+        "container_creation_time_seconds",
+        "When the cgroup was first seen, since unix epoch in seconds.",
+        &[full(|row| row.first_seen().map(Read::plain))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_usage_seconds_total",
+        "Cumulative cpu time consumed in seconds.",
+        &[Part {
+            extra: &[("cpu", "total")],
+            full: false,
+            of: |row| row.cpu(|cpu| Some(Value::Seconds(cpu.counters.usage))),
+        }],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_user_seconds_total",
+        "Cumulative user cpu time consumed in seconds.",
+        &[lean(|row| row.cpu(|cpu| cpu.counters.user.map(Value::Seconds)))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_system_seconds_total",
+        "Cumulative system cpu time consumed in seconds.",
+        &[lean(|row| row.cpu(|cpu| cpu.counters.system.map(Value::Seconds)))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_cfs_periods_total",
+        "Number of elapsed enforcement period intervals.",
+        &[lean(|row| with_quota(row)?.throttling(|it| Value::Integer(it.periods)))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_cfs_throttled_periods_total",
+        "Number of throttled period intervals.",
+        &[lean(|row| with_quota(row)?.throttling(|it| Value::Integer(it.throttled_periods)))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_cfs_throttled_seconds_total",
+        "Total time duration the container has been throttled.",
+        &[lean(|row| with_quota(row)?.throttling(|it| Value::Seconds(it.throttled)))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_usage_bytes",
+        "Current memory usage in bytes, including all memory regardless of when it was accessed",
+        &[lean(|row| row.memory(|memory| Some(memory.usage_bytes)))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_working_set_bytes",
+        "Current working set in bytes.",
+        &[lean(|row| row.memory(|memory| memory.working_set_bytes()))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_rss",
+        "Size of RSS in bytes.",
+        &[lean(|row| row.memory(|memory| memory.anon_bytes))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_cache",
+        "Number of bytes of page cache memory.",
+        &[lean(|row| row.memory(|memory| memory.file_bytes))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_swap",
+        "Container swap usage in bytes.",
+        &[lean(|row| row.memory(|memory| memory.swap_bytes))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_max_usage_bytes",
+        "Maximum memory usage recorded in bytes",
+        &[lean(|row| row.memory(|memory| memory.peak_bytes))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_total_inactive_file_bytes",
+        "Current inactive file in bytes.",
+        &[full(|row| row.memory(|memory| memory.inactive_file_bytes))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_failcnt",
+        "Number of memory usage hits limits",
+        &[lean(|row| row.memory(|memory| memory.limit_hits))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_events_max_total",
+        "Number of times memory usage was about to go over the limit",
+        &[full(|row| row.memory(|memory| memory.limit_hits))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_failures_total",
+        "Cumulative count of memory allocation failures.",
+        &[
+            failures(&[("failure_type", "pgfault"), ("scope", "container")], false, page_faults),
+            failures(&[("failure_type", "pgfault"), ("scope", "hierarchy")], true, page_faults),
+            failures(&[("failure_type", "pgmajfault"), ("scope", "container")], false, major_page_faults),
+            failures(&[("failure_type", "pgmajfault"), ("scope", "hierarchy")], true, major_page_faults),
+        ],
+    ),
+    series(
+        COUNTER,
+        "container_oom_events_total",
+        "Count of out of memory events observed for the container",
+        &[lean(|row| row.memory(|memory| memory.oom_kills))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_cpu_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to CPU congestion.",
+        &[lean(|row| row.stall(|it| it.cpu, |stall| Some(stall.some)))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_cpu_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to CPU congestion.",
+        &[lean(|row| row.stall(|it| it.cpu, |stall| stall.full))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_memory_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to memory congestion.",
+        &[lean(|row| row.stall(|it| it.memory, |stall| Some(stall.some)))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_memory_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to memory congestion.",
+        &[lean(|row| row.stall(|it| it.memory, |stall| stall.full))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_io_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to IO congestion.",
+        &[lean(|row| row.stall(|it| it.io, |stall| Some(stall.some)))],
+    ),
+    series(
+        COUNTER,
+        "container_pressure_io_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to IO congestion.",
+        &[lean(|row| row.stall(|it| it.io, |stall| stall.full))],
+    ),
+    series(GAUGE, "container_processes", "Number of tasks running inside the container.", &[lean(pids)]),
+    series(GAUGE, "container_threads", "Number of threads running inside the container", &[full(pids)]),
+    series(
+        GAUGE,
+        "container_threads_max",
+        "Maximum number of threads allowed inside the container, 0 if unlimited",
+        &[full(|row| limit(row, row.cgroup.limits.pids, row.cgroup.limits.unknown.pids.is_none()))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_cpu_period",
+        "CPU period of the container.",
+        &[lean(|row| quota(row, |quota| quota.period))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_cpu_quota",
+        "CPU quota of the container.",
+        &[lean(|row| quota(row, |quota| quota.quota))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_memory_limit_bytes",
+        "Memory limit for the container, 0 if unlimited.",
+        &[lean(|row| {
+            let limits = &row.cgroup.limits;
+            limit(row, limits.memory_bytes, limits.unknown.memory_bytes.is_none())
+        })],
+    ),
+];
+
+/// The latest of its figures.
+fn last_seen(row: &Row<'_>) -> Option<Read> {
+    row.pod?;
+    let at = row.cgroup.instants().max()?;
+    Some(Read { value: Value::instant(row.clock.wall_of(at)), at: Some(at), created: None })
+}
+
+/// Bandwidth control counts only where there is a quota.
+fn with_quota<'r, 'a>(row: &'r Row<'a>) -> Option<&'r Row<'a>> {
+    row.cgroup.limits.cpu_quota.map(|_| row)
+}
+
+/// In microseconds, where there is one.
+fn quota(row: &Row<'_>, part: fn(CpuQuota) -> Duration) -> Option<Read> {
+    let micros = part(row.cgroup.limits.cpu_quota?).as_micros();
+    Some(Read::plain(Value::Integer(u64::try_from(micros).ok()?)))
+}
+
+/// 0 is none. One that is not known is absent, and the node has none.
+fn limit(row: &Row<'_>, limit: Option<u64>, known: bool) -> Option<Read> {
+    row.pod.filter(|_| known)?;
+    Some(Read::plain(Value::Integer(limit.unwrap_or(0))))
+}
+
+fn page_faults(row: &Row<'_>) -> Option<Read> {
+    row.memory(|memory| memory.page_faults)
+}
+
+fn major_page_faults(row: &Row<'_>) -> Option<Read> {
+    row.memory(|memory| memory.major_page_faults)
+}
+
+type OfInterface = fn(&NetworkCounters) -> u64;
+
+/// Of each interface; whether only the pod's side knows it.
+pub(super) const INTERFACES: &[(Family, OfInterface, bool)] = &[
+    interface(
+        "container_network_receive_bytes_total",
+        "Cumulative count of bytes received",
+        |it| it.rx_bytes,
+        false,
+    ),
+    interface(
+        "container_network_receive_packets_total",
+        "Cumulative count of packets received",
+        |it| it.rx_packets,
+        false,
+    ),
+    interface(
+        "container_network_receive_packets_dropped_total",
+        "Cumulative count of packets dropped while receiving",
+        |it| it.rx_dropped,
+        true,
+    ),
+    interface(
+        "container_network_receive_errors_total",
+        "Cumulative count of errors encountered while receiving",
+        |it| it.rx_errors,
+        true,
+    ),
+    interface(
+        "container_network_transmit_bytes_total",
+        "Cumulative count of bytes transmitted",
+        |it| it.tx_bytes,
+        false,
+    ),
+    interface(
+        "container_network_transmit_packets_total",
+        "Cumulative count of packets transmitted",
+        |it| it.tx_packets,
+        false,
+    ),
+    interface(
+        "container_network_transmit_packets_dropped_total",
+        "Cumulative count of packets dropped while transmitting",
+        |it| it.tx_dropped,
+        true,
+    ),
+    interface(
+        "container_network_transmit_errors_total",
+        "Cumulative count of errors encountered while transmitting",
+        |it| it.tx_errors,
+        true,
+    ),
+];
+
+const fn interface(
+    name: &'static str,
+    help: &'static str,
+    of: OfInterface,
+    inside_only: bool,
+) -> (Family, OfInterface, bool) {
+    (Family::new(COUNTER, name, help), of, inside_only)
+}
+
+type OfDisk = fn(&IoCounters) -> u64;
+
+/// Of each disk.
+pub(super) const DISKS: &[(Family, OfDisk)] = &[
+    (Family::new(COUNTER, "container_fs_reads_bytes_total", "Cumulative count of bytes read"), |it| {
+        it.read_bytes
+    }),
+    (Family::new(COUNTER, "container_fs_reads_total", "Cumulative count of reads completed"), |it| {
+        it.read_operations
+    }),
+    (Family::new(COUNTER, "container_fs_writes_bytes_total", "Cumulative count of bytes written"), |it| {
+        it.write_bytes
+    }),
+    (Family::new(COUNTER, "container_fs_writes_total", "Cumulative count of writes completed"), |it| {
+        it.write_operations
+    }),
+];
+
+/// Of each disk and operation, in the full profile.
+pub(super) const USAGE: Family =
+    Family::new(COUNTER, "container_blkio_device_usage_total", "Blkio Device bytes usage");
+
+type OfNode = fn(&NodeFigures) -> Option<u64>;
+
+/// Of the node.
+pub(super) const MACHINE: &[(Family, OfNode)] = &[
+    (Family::new(GAUGE, "machine_cpu_cores", "Number of logical CPU cores."), |node| {
+        node.cpu.as_ref().ok().map(|cpu| u64::from(cpu.value.cores))
+    }),
+    (Family::new(GAUGE, "machine_memory_bytes", "Amount of memory installed on the machine."), |node| {
+        node.memory.as_ref().ok().map(|memory| memory.value.total_bytes)
+    }),
+    (Family::new(GAUGE, "machine_swap_bytes", "Amount of swap memory available on the machine."), |node| {
+        node.memory.as_ref().ok().map(|memory| memory.value.swap_total_bytes)
+    }),
+];

@@ -1,0 +1,283 @@
+//! `/stats/summary`: the kubelet's summary, for those who read it at the kubelet (pure).
+//!
+//! `k8s.io/kubelet/pkg/apis/stats/v1alpha1`. Absent is not zero here either: what is not known is left out.
+//! A container is listed once its CPU time, its usage and its working set are known, since there are readers
+//! that look no further before they use them; of two pods of one name the one that lives, and of a container
+//! its present instance. A pod on the node's network has no `network`: the kubelet would show the node's.
+
+mod wire;
+
+use super::native::network::traffic;
+use super::native::pods::{NamedPod, one_of_each_name, running};
+use super::native::{finite, rows};
+use super::reply::json;
+use super::time::{microseconds, nanoseconds, rfc3339_seconds};
+use crate::model::counters::{self, InterfaceRow, IoCounters, MemoryCounters, PressureCounters};
+use crate::model::document::Traffic;
+use crate::model::identity::{KnownContainer, KnownPod};
+use crate::model::snapshot::{CgroupFigures, ContainerFigures, CpuFigures, NetworkFigures, Rate, Snapshot};
+use crate::model::sweep::{NetworkSource, Stamped};
+use crate::model::time::Monotonic;
+
+/// How much of it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everything.
+    All,
+    /// `?only_cpu_and_memory=true`.
+    CpuAndMemory,
+}
+
+/// The whole document; ages are as of `now`.
+pub(super) fn document(snapshot: &Snapshot, now: Monotonic, extent: Extent) -> Vec<u8> {
+    let page = Page { snapshot, now, all: extent == Extent::All };
+    json(&wire::Summary {
+        node: page.node(),
+        pods: one_of_each_name(snapshot).into_iter().map(|(pod, known)| page.pod(pod, known)).collect(),
+    })
+}
+
+struct Page<'a> {
+    snapshot: &'a Snapshot,
+    now: Monotonic,
+    all: bool,
+}
+
+impl Page<'_> {
+    fn node(&self) -> wire::Node {
+        let Snapshot { node, node_name, .. } = self.snapshot;
+        let memory = node.memory.as_ref().ok();
+        wire::Node {
+            node_name: node_name.to_string(),
+            start_time: node.booted_at.map(rfc3339_seconds),
+            cpu: node.cpu.as_ref().ok().map(|cpu| wire::Cpu {
+                psi: None,
+                throttling: None,
+                ..self.cpu(cpu.at, nanoseconds(cpu.value.usage), node.rates.cpu_cores)
+            }),
+            memory: memory.and_then(|memory| {
+                let working_set_bytes = memory.value.working_set_bytes()?;
+                let (time, time_unix_nano) = self.instant(memory.at);
+                Some(wire::Memory {
+                    time,
+                    time_unix_nano,
+                    available_bytes: Some(memory.value.total_bytes.saturating_sub(working_set_bytes)),
+                    usage_bytes: memory.value.total_bytes.saturating_sub(memory.value.free_bytes),
+                    working_set_bytes,
+                    ..wire::Memory::default()
+                })
+            }),
+            network: node.network.as_ref().ok().filter(|_| self.all).map(|network| {
+                let (_, nics) = &network.value;
+                let nics = rows(&self.snapshot.interfaces, nics);
+                self.interfaces(network.at, nics, NetworkSource::Netns)
+            }),
+            swap: memory.filter(|_| self.all).map(|memory| {
+                let free = memory.value.swap_total_bytes.saturating_sub(memory.value.swap_used_bytes);
+                self.swap(memory.at, memory.value.swap_used_bytes, Some(free))
+            }),
+            blkio: node.io.as_ref().ok().filter(|_| self.all).map(|io| self.block_io(io.at, io.value.0)),
+        }
+    }
+
+    fn pod(&self, pod: NamedPod<'_>, known: &KnownPod) -> wire::Pod {
+        let NamedPod { figures, target } = pod;
+        let Cgroup { cpu, memory, io, swap, blkio } = self.cgroup(&figures.cgroup);
+        let containers = running(self.snapshot, pod);
+        let network = figures.network.as_ref().ok().filter(|_| self.all);
+        let processes = figures.cgroup.pids.as_ref().ok().filter(|_| self.all);
+        wire::Pod {
+            pod_ref: wire::PodReference {
+                name: known.name.to_string(),
+                namespace: known.namespace.to_string(),
+                uid: target.runtime_uid.to_string(),
+                api_uid: known.uid.as_ref().map(ToString::to_string),
+            },
+            start_time: known.start_time.map(rfc3339_seconds),
+            containers: containers
+                .into_iter()
+                .filter_map(|(read, _, known)| self.container(read, known))
+                .collect(),
+            cpu,
+            memory,
+            io,
+            network: network.map(|network| self.network(network)),
+            process_stats: processes
+                .map(|processes| wire::ProcessStats { process_count: processes.value.current }),
+            swap,
+            blkio,
+            age_seconds: self.age(figures.oldest),
+        }
+    }
+
+    /// `None` for want of a figure that readers take for granted.
+    fn container(&self, read: &ContainerFigures, known: &KnownContainer) -> Option<wire::Container> {
+        let Cgroup { cpu, memory, io, swap, blkio } = self.cgroup(&read.cgroup);
+        Some(wire::Container {
+            name: known.name.to_string(),
+            start_time: known.started_at.map(rfc3339_seconds),
+            cpu: cpu?,
+            memory: memory?,
+            io,
+            swap,
+            blkio,
+            age_seconds: self.age(read.cgroup.instants().min()?),
+        })
+    }
+
+    fn cgroup(&self, cgroup: &CgroupFigures) -> Cgroup {
+        let pressure = cgroup.pressure.as_ref().ok();
+        let stalls = pressure.map(|pressure| pressure.value).unwrap_or_default();
+        let PressureCounters { cpu: on_cpu, memory: on_memory, io: on_io } = stalls;
+        let memory = cgroup.memory.as_ref().ok();
+        let io = cgroup.io.as_ref().ok().filter(|_| self.all);
+        Cgroup {
+            cpu: cgroup.cpu.as_ref().ok().map(|cpu| wire::Cpu {
+                psi: on_cpu.map(psi),
+                throttling: throttling(cpu),
+                ..self.cpu(cpu.at, nanoseconds(cpu.value.counters.usage), cpu.value.cores)
+            }),
+            memory: memory.and_then(|memory| {
+                let document = self.memory(memory, cgroup.limits.memory_bytes)?;
+                Some(wire::Memory { psi: on_memory.map(psi), ..document })
+            }),
+            io: pressure.filter(|_| self.all).and_then(|pressure| {
+                let (time, time_unix_nano) = self.instant(pressure.at);
+                Some(wire::Io { time, time_unix_nano, psi: psi(on_io?) })
+            }),
+            swap: memory
+                .filter(|_| self.all)
+                .and_then(|memory| Some(self.swap(memory.at, memory.value.swap_bytes?, None))),
+            blkio: io.map(|io| self.block_io(io.at, io.value.counters.total)),
+        }
+    }
+
+    fn cpu(&self, at: Monotonic, usage_core_nano_seconds: u64, cores: Option<Rate<f64>>) -> wire::Cpu {
+        let (time, time_unix_nano) = self.instant(at);
+        wire::Cpu {
+            time,
+            time_unix_nano,
+            usage_nano_cores: cores.and_then(|rate| nano_cores(rate.per_second)),
+            usage_core_nano_seconds,
+            psi: None,
+            throttling: None,
+        }
+    }
+
+    fn memory(&self, memory: &Stamped<MemoryCounters>, limit: Option<u64>) -> Option<wire::Memory> {
+        let working_set_bytes = memory.value.working_set_bytes()?;
+        let (time, time_unix_nano) = self.instant(memory.at);
+        Some(wire::Memory {
+            time,
+            time_unix_nano,
+            available_bytes: limit.map(|limit| limit.saturating_sub(working_set_bytes)),
+            usage_bytes: memory.value.usage_bytes,
+            working_set_bytes,
+            rss_bytes: memory.value.anon_bytes,
+            page_faults: memory.value.page_faults,
+            major_page_faults: memory.value.major_page_faults,
+            psi: None,
+        })
+    }
+
+    fn network(&self, network: &Stamped<NetworkFigures>) -> wire::Network {
+        let NetworkFigures { source, counters, interfaces, .. } = &network.value;
+        let interfaces = rows(&self.snapshot.interfaces, interfaces);
+        let mut document = self.interfaces(network.at, interfaces, *source);
+        if *source == NetworkSource::NetnsIp {
+            // The devices do not count what was received; the IP layer does, for all of them together.
+            document.primary =
+                document.primary.map(|primary| interface(primary.name, traffic(counters.raw, *source)));
+        }
+        document
+    }
+
+    fn interfaces<'b>(
+        &self,
+        at: Monotonic,
+        rows: impl Iterator<Item = &'b InterfaceRow> + Clone,
+        source: NetworkSource,
+    ) -> wire::Network {
+        let named = |row: &InterfaceRow| interface(row.name.to_string(), traffic(row.counters, source));
+        let (time, time_unix_nano) = self.instant(at);
+        wire::Network {
+            time,
+            time_unix_nano,
+            primary: rows.clone().find(|row| row.primary).map(named),
+            // As in the kubelet's list `lo` is not.
+            interfaces: rows.filter(|row| row.counted || row.primary).map(named).collect(),
+        }
+    }
+
+    fn swap(&self, at: Monotonic, swap_usage_bytes: u64, swap_available_bytes: Option<u64>) -> wire::Swap {
+        let (time, time_unix_nano) = self.instant(at);
+        wire::Swap { time, time_unix_nano, swap_available_bytes, swap_usage_bytes }
+    }
+
+    fn block_io(&self, at: Monotonic, counters: IoCounters) -> wire::BlockIo {
+        let IoCounters { read_bytes, write_bytes, read_operations, write_operations } = counters;
+        let (time, time_unix_nano) = self.instant(at);
+        wire::BlockIo { time, time_unix_nano, read_bytes, write_bytes, read_operations, write_operations }
+    }
+
+    /// In whole seconds, as clients of the kubelet expect, and to the nanosecond.
+    fn instant(&self, at: Monotonic) -> (String, u64) {
+        let wall = self.snapshot.clock.wall_of(at);
+        (rfc3339_seconds(wall), wall.as_unix_nanos())
+    }
+
+    fn age(&self, oldest: Monotonic) -> f64 {
+        self.now.since(oldest).unwrap_or_default().as_secs_f64()
+    }
+}
+
+/// What a pod and a container have in common.
+struct Cgroup {
+    cpu: Option<wire::Cpu>,
+    memory: Option<wire::Memory>,
+    io: Option<wire::Io>,
+    swap: Option<wire::Swap>,
+    blkio: Option<wire::BlockIo>,
+}
+
+fn throttling(cpu: &Stamped<CpuFigures>) -> Option<wire::Throttling> {
+    let throttling = cpu.value.counters.throttling.as_ref().ok()?;
+    Some(wire::Throttling {
+        periods: throttling.periods,
+        throttled_periods: throttling.throttled_periods,
+        throttled_nanoseconds: nanoseconds(throttling.throttled),
+    })
+}
+
+fn interface(name: String, traffic: Traffic) -> wire::Interface {
+    let Traffic { rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped } =
+        traffic;
+    wire::Interface {
+        name,
+        rx_bytes,
+        rx_errors,
+        tx_bytes,
+        tx_errors,
+        rx_packets,
+        tx_packets,
+        rx_dropped,
+        tx_dropped,
+    }
+}
+
+fn psi(stall: counters::Stall) -> wire::Psi {
+    let time = |time: counters::StallTime| wire::Stall {
+        total: microseconds(time.total),
+        avg10: finite(time.avg10).unwrap_or_default(),
+        avg60: finite(time.avg60).unwrap_or_default(),
+        avg300: finite(time.avg300).unwrap_or_default(),
+    };
+    wire::Psi { full: stall.full.map(time), some: time(stall.some) }
+}
+
+/// Cores to whole nanocores; nothing for what is no such number.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
+fn nano_cores(cores: f64) -> Option<u64> {
+    let nano = (cores * 1e9).round();
+    (nano.is_finite() && (0.0..1e18).contains(&nano)).then_some(nano as u64)
+}

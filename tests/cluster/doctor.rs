@@ -1,0 +1,68 @@
+//! `kubectl exec … -- /podvitals doctor`: what the daemon's own pod is told.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::release::Release;
+use crate::stage::Stage;
+
+/// How it ended, what it said to people on stderr, and the report.
+async fn doctor(stage: &Stage, release: Release) -> (Option<i32>, String, Value) {
+    // Its container runs.
+    release.on_node(stage).await;
+    let pod = release.pod(stage).await;
+    let pod = pod["metadata"]["name"].as_str().unwrap();
+    let words = ["exec", "-n", release.namespace(), pod, "--", "/podvitals", "doctor", "-o", "json"];
+    let output = tokio::task::block_in_place(|| stage.cluster.kubectl_command().args(words).output());
+    let output = output.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    (output.status.code(), errors, report)
+}
+
+fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    checks.find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name} in {report:#}"))
+}
+
+pub(crate) async fn the_default_profile_is_told_what_it_cannot_have(stage: Arc<Stage>) {
+    let (code, errors, report) = doctor(&stage, Release::SHARED).await;
+    assert_eq!((code, errors.as_str(), &report["works"]), (Some(0), "", &true.into()), "{report:#}");
+    assert_eq!(report["node"], stage.cluster.node_name(), "by the chart's variable");
+    let daemon = check(&report, "daemon");
+    assert_eq!(daemon["found"], "no flag of it that is not given here", "{daemon:#}");
+    // The API server answers, with the daemon's token, and names as many pods as it does.
+    let api = check(&report, "API server");
+    let pods = stage.cluster.get_json(&["pods", "-A"]).await.unwrap()["items"].as_array().unwrap().len();
+    assert_eq!(api["found"], format!("lists {pods} pods of node {}", stage.cluster.node_name()), "{api:#}");
+    let user = check(&report, "user");
+    assert_eq!(user["found"], "user 65532, groups 65532, no capability", "{user:#}");
+    // Not to be had here, as it should be: what it would buy, and under which name.
+    let lacking = [
+        ("pid namespace", "profile.hostPID"),
+        ("network namespace", "profile.hostNetwork"),
+        ("runtime socket", "profile.runtimeSocket"),
+    ];
+    for (name, grant) in lacking {
+        let check = check(&report, name);
+        let consequence = check["consequence"].as_str().unwrap_or_default();
+        assert_eq!((check["verdict"].as_str(), consequence.contains(grant)), (Some("ok"), true), "{check:#}");
+    }
+    // Not to be had, and no grant of the chart's helps: each notice says what would.
+    for check in report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] != "ok") {
+        assert_eq!(check["verdict"], "notice", "{check:#}");
+        assert!(check["consequence"].is_string() && check["cure"].is_string(), "{check:#}");
+    }
+}
+
+pub(crate) async fn flags_that_only_the_daemon_was_given_count(stage: Arc<Stage>) {
+    let (code, errors, report) = doctor(&stage, Stage::MISNAMED).await;
+    assert_eq!(report["node"], "elsewhere", "{report:#}");
+    assert_eq!(check(&report, "daemon")["found"], "--node-name=elsewhere");
+    let name = check(&report, "node name");
+    assert_eq!((name["verdict"].as_str(), name["found"].as_str()), (Some("problem"), Some("elsewhere")));
+    assert!(name["cure"].as_str().unwrap().contains("--node-name"), "{name:#}");
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("the core job does not work here: names"), "{errors}");
+}

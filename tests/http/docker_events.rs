@@ -1,0 +1,196 @@
+//! Docker's events out of sweeps, and names that are made to break a document.
+
+use std::sync::Arc;
+
+use podvitals::model::counters::InterfaceName;
+use podvitals::model::identity::{KnownContainer, KnownPod};
+use podvitals::model::snapshot::Snapshot;
+use podvitals::model::target::{PodTarget, TargetSet};
+use podvitals::serve::Limits;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::client::{Server, clock, server, server_with};
+use super::docker::{filters, web_id};
+use super::live::Following;
+use super::node::{self, SECOND, SWEEP_WALL};
+
+/// The node after something happened to default/web.
+fn after(tick: u64, change: impl FnOnce(&mut PodTarget, &mut Snapshot)) -> Snapshot {
+    let mut snapshot = Snapshot { tick, ..node::snapshot() };
+    let mut pods = snapshot.targets.pods.clone();
+    let mut web = (*pods[0]).clone();
+    change(&mut web, &mut snapshot);
+    pods[0] = Arc::new(web);
+    snapshot.targets = Arc::new(TargetSet { generation: tick, pods });
+    snapshot
+}
+
+/// The app container's cgroup is gone; `listed` says whether a source of names still knows it.
+fn ended(tick: u64, listed: bool) -> Snapshot {
+    after(tick, |web, snapshot| {
+        let pod = snapshot.pods.iter_mut().find(|pod| pod.target == 0).unwrap();
+        pod.containers.start += 1;
+        if !listed {
+            let mut known = KnownPod::clone(web.known.as_ref().unwrap());
+            known
+                .containers
+                .retain(|container| container.id.as_ref().is_none_or(|id| id.as_str() != web_id()));
+            web.known = Some(Arc::new(known));
+        }
+    })
+}
+
+impl Server {
+    fn shows(&self, snapshot: Snapshot) {
+        self.snapshot.send_replace(Some(Arc::new(snapshot)));
+    }
+}
+
+async fn events(server: &Server, query: &str) -> Following {
+    let mut events = server.follow(&format!("/events?{query}")).await;
+    assert!(events.head().await.starts_with("http/1.1 200"));
+    events
+}
+
+/// One chunk, which may hold several.
+async fn told(events: &mut Following) -> Vec<Value> {
+    events.chunk().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn words(events: &[Value]) -> Vec<(&str, &str)> {
+    events
+        .iter()
+        .map(|event| (event["Action"].as_str().unwrap(), &event["id"].as_str().unwrap()[..1]))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_life_is_told_from_start_to_destroy_once_each() {
+    let server = server_with(Limits::default(), clock::<0>, Some(ended(812, false))).await;
+    let mut all = events(&server, "").await;
+    let mut dies =
+        events(&server, &filters(&json!({"event": ["die"], "container": [&web_id()[..12]]}))).await;
+    // A head is sent after the first sweep was looked at.
+    server.shows(Snapshot { tick: 813, ..node::snapshot() });
+    let start = told(&mut all).await;
+    assert_eq!(words(&start), [("start", "d")]);
+    server.shows(ended(814, true));
+    let die = told(&mut all).await;
+    assert_eq!(words(&die), [("die", "d")]);
+    server.shows(ended(815, true));
+    server.shows(ended(816, false));
+    let destroy = told(&mut all).await;
+    assert_eq!(words(&destroy), [("destroy", "d")]);
+    assert_eq!(words(&told(&mut dies).await), [("die", "d")]);
+
+    // As the engine words it, but for the code with which it ended.
+    let real = include_str!("../../fixtures/docker/events.ndjson");
+    let real: Vec<Value> = real.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (ours, action) in [(&start[0], "kill"), (&die[0], "die"), (&destroy[0], "destroy")] {
+        let theirs = real.iter().find(|event| event["Action"] == action).unwrap();
+        let keys = |event: &Value| event.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(ours), keys(theirs));
+        assert_eq!((&ours["Type"], &ours["scope"]), (&theirs["Type"], &theirs["scope"]));
+        let attributes = &ours["Actor"]["Attributes"];
+        assert_eq!(ours["from"], attributes["image"]);
+        assert_eq!(attributes["name"], "k8s_web_web_default_0a1b2c3d-0000-4000-8000-000000000001_2");
+        assert_eq!(attributes["io.kubernetes.pod.name"], "web");
+        assert!(attributes.get("exitCode").is_none());
+    }
+    assert_eq!(start[0]["timeNano"], SWEEP_WALL - 45 * SECOND, "when it started");
+    assert_eq!(die[0]["timeNano"], SWEEP_WALL, "when it was missed");
+}
+
+#[tokio::test]
+async fn since_tells_first_what_runs_and_until_ends_it() {
+    let server = server().await;
+    let seconds = SWEEP_WALL / SECOND;
+    let mut past = events(&server, &format!("since={}&until={seconds}", seconds - 100)).await;
+    let starts = told(&mut past).await;
+    assert_eq!(starts.len(), 7, "the sandbox of the static pod began at no known time: {starts:#?}");
+    assert!(starts.iter().all(|event| event["Action"] == "start"));
+    let times: Vec<u64> = starts.iter().map(|event| event["timeNano"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted() && times[0] == SWEEP_WALL - 61 * SECOND, "{times:?}");
+    assert_eq!(past.chunk().await, None);
+    let mut recent = events(&server, &format!("since={}.5&until={seconds}", seconds - 46)).await;
+    assert_eq!(told(&mut recent).await.len(), 5, "not the sandboxes");
+    let mut nothing = events(&server, "until=1").await;
+    assert_eq!(nothing.chunk().await, None);
+    let images = filters(&json!({"type": ["image"]}));
+    let mut nothing = events(&server, &format!("since=1&until={seconds}&{images}")).await;
+    assert_eq!(nothing.chunk().await, None);
+}
+
+#[tokio::test]
+async fn a_container_that_loses_its_name_alone_has_not_died() {
+    let server = server().await;
+    let mut all = events(&server, "").await;
+    let mut stats = server.follow(super::live::APP).await;
+    stats.head().await;
+    stats.chunk().await.unwrap();
+    server.shows(after(813, |web, _| web.containers[0].known = None));
+    assert_eq!(stats.chunk().await, None, "nobody knows what it is");
+    server.shows(Snapshot { tick: 814, ..node::snapshot() });
+    server.shows(ended(815, false));
+    assert_eq!(words(&told(&mut all).await), [("die", "d"), ("destroy", "d")]);
+}
+
+pub(crate) fn hostile() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        Just("\"},{\"Id\":\"x".to_owned()),
+        Just("a\nb\r\0\u{1b}[2J\\".to_owned()),
+        Just("../../%2e%2e".to_owned()),
+        Just("\u{202e}\u{feff}\u{10ffff}".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_name_breaks_a_document(
+        [pod, namespace, container, image] in [hostile(), hostile(), hostile(), hostile()],
+        interface in proptest::collection::vec(any::<u8>(), 1..15),
+        asked in hostile(),
+    ) {
+        let snapshot = after(812, |web, snapshot| {
+            let mut known = KnownPod::clone(web.known.as_ref().unwrap());
+            (known.name, known.namespace) = (pod.as_str().into(), namespace.as_str().into());
+            web.known = Some(Arc::new(known));
+            let child = &mut web.containers[0];
+            let mut known = KnownContainer::clone(child.known.as_ref().unwrap());
+            (known.name, known.image) = (container.as_str().into(), Some(image.as_str().into()));
+            child.known = Some(Arc::new(known));
+            let figures = snapshot.pods.iter().find(|pod| pod.target == 0).unwrap();
+            let rows = figures.network.as_ref().unwrap().value.interfaces.clone();
+            if let Some(name) = InterfaceName::new(&interface) {
+                snapshot.interfaces[rows.start as usize + 1].name = name;
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = server_with(Limits::default(), clock::<0>, Some(snapshot)).await;
+            let list = server.get("/containers/json").await.json();
+            let entry = list.as_array().unwrap().iter().find(|entry| entry["Id"] == web_id()).unwrap();
+            let name = format!("/k8s_{container}_{pod}_{namespace}_0a1b2c3d-0000-4000-8000-000000000001_2");
+            assert_eq!((&entry["Names"], &entry["Image"]), (&json!([name]), &json!(image)));
+            assert_eq!(entry["Labels"]["io.kubernetes.pod.name"], pod);
+            let stats = server.get(&format!("/containers/{}/stats?stream=0", web_id())).await.json();
+            assert_eq!(stats["networks"].as_object().unwrap().len(), 2);
+            let inspected = server.get(&format!("/containers/{}/json", web_id())).await.json();
+            assert_eq!(inspected["Name"], name);
+            // By that name it is found, whatever is in it, and by any other there is an answer, too.
+            for (called, found) in [(&name, true), (&asked, false)] {
+                let called: String = called.bytes().map(|byte| format!("%{byte:02x}")).collect();
+                if called.len() > 6000 || called.is_empty() {
+                    continue;
+                }
+                let answer = server.get(&format!("/containers/{called}/json")).await;
+                assert!(answer.json().is_object());
+                assert!(!found || answer.status == 200, "{called}: {}", answer.text());
+            }
+        });
+    }
+}

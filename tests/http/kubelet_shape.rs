@@ -1,0 +1,71 @@
+//! What a real kubelet answers is there, of the same kind, or on a list of what is left out and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use podvitals::model::identity::{ContainerKind, ContainerState};
+use podvitals::serve::Limits;
+
+use super::cadvisor_rest::{Shape, is_under, shape};
+use super::client::{Server, clock, server_with};
+use super::node;
+
+fn fixture(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/kubernetes").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// A node whose kernel tells all that one can.
+async fn server() -> Server {
+    let mut shown = node::snapshot();
+    let pods = shown.pods.iter_mut().map(|pod| &mut pod.cgroup);
+    for cgroup in pods.chain(shown.containers.iter_mut().map(|container| &mut container.cgroup)) {
+        // Kernels since 5.13 have both lines for the CPU, too.
+        let pressure = cgroup.pressure.as_mut().ok().and_then(|read| read.value.cpu.as_mut());
+        pressure.into_iter().for_each(|stall| stall.full = Some(stall.some));
+    }
+    // An init container that is done, as one is in every real pod that has one.
+    let mut targets = (*shown.targets).clone();
+    for child in targets.pods.iter_mut().flat_map(|pod| Arc::make_mut(pod).containers.iter_mut()) {
+        if let Some(known) = child.known.as_mut().filter(|known| known.kind == Some(ContainerKind::Init)) {
+            let known = Arc::make_mut(known);
+            (known.state, known.state_reason) = (ContainerState::Terminated, Some("Completed".into()));
+        }
+    }
+    shown.targets = Arc::new(targets);
+    server_with(Limits::default(), clock::<0>, Some(shown)).await
+}
+
+#[tokio::test]
+async fn what_a_real_kubelet_answers_is_there_or_named_as_absent() {
+    let server = server().await;
+    let list = fixture("absent.txt");
+    let entries = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let absent: BTreeMap<&str, &str> = entries.map(|line| line.split_once('\t').expect(line)).collect();
+    assert!(absent.values().all(|why| why.len() > 10), "{absent:?}");
+    let (mut used, mut missing, mut there) = (BTreeSet::new(), Vec::new(), 0);
+    for (name, route) in [("stats_summary", "/stats/summary"), ("pods", "/pods")] {
+        let (mut theirs, mut ours) = (Shape::new(), Shape::new());
+        let real = fixture(&format!("kubelet-1.34-{name}.json"));
+        shape("", &serde_json::from_str(&real).unwrap(), &mut theirs);
+        shape("", &server.get(route).await.json(), &mut ours);
+        for (path, kind) in theirs {
+            let full = format!("{name}{path}");
+            let head = absent.keys().find(|head| is_under(&full, head));
+            match (ours.get(&path), head) {
+                (Some(ours), None) => {
+                    assert_eq!(*ours, kind, "{full}");
+                    there += 1;
+                }
+                (Some(_), Some(head)) => panic!("{full} is there: strike {head} off the list"),
+                (None, Some(head)) => drop(used.insert(*head)),
+                (None, None) => missing.push(full),
+            }
+        }
+    }
+    assert!(missing.is_empty(), "neither there nor on the list:\n{}", missing.join("\n"));
+    let unused: Vec<_> = absent.keys().filter(|head| !used.contains(*head)).collect();
+    assert!(unused.is_empty(), "nothing real has these: {unused:#?}");
+    assert!(there > 150, "{there}");
+}

@@ -1,0 +1,215 @@
+//! What podvitals answers cAdvisor's clients, against its own document of the same sweep and against the kernel.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use podvitals::model::document::PodList;
+use podvitals_testbed::Container;
+use podvitals_testbed::Pod;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::daemon::Daemon;
+use crate::docker_api::get;
+use crate::find::container;
+use crate::find::pod;
+use crate::network::PORT;
+use crate::network::while_quiet_on;
+use crate::stage::Stage;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const MIB: u64 = 1 << 20;
+const MB: u64 = 1_000_000;
+
+/// As a client of v1 asks.
+fn post(daemon: &Daemon, path: &str, query: &str) -> Value {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = query.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}");
+    write!(stream, "{head}\r\n\r\n{query}").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{text}");
+    serde_json::from_str(body).unwrap()
+}
+
+fn name(of: &Container, pod: &Pod) -> String {
+    format!("{}/{}", pod.cgroup(), of.id())
+}
+
+/// The last of several samples.
+fn last(stats: &Value) -> &Value {
+    stats.as_array().unwrap().last().unwrap()
+}
+
+/// Every cgroup's last two samples, and our own document of the same sweep.
+async fn both(daemon: &Daemon, of: &Container, pod: &Pod) -> (Value, PodList) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let list = daemon.next_list().await;
+        let stats = get(daemon, "/api/v2.0/stats?recursive=true&count=2");
+        let at = container(&list, of.id()).cpu.unwrap().time_unix_nano;
+        let time: jiff::Timestamp =
+            last(&stats[name(of, pod)])["timestamp"].as_str().unwrap().parse().unwrap();
+        if time.as_nanosecond() == i128::from(at) {
+            return (stats, list);
+        }
+        assert!(Instant::now() < deadline, "never of one sweep");
+    }
+}
+
+pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_node(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let made = testbed.pod("rest").run().await.unwrap();
+    let app = made.container("app").args(["memory", "--anon", "50MiB"]).memory_limit(200 * MIB).run();
+    let app = app.await.unwrap();
+    app.wait_for("ready", PATIENCE).await.unwrap();
+    let burner = made.container("burner").args(["spin", "--duty", "30"]).run().await.unwrap();
+    let server = testbed.pod("rest-server").run().await.unwrap();
+    let serving =
+        server.container("app").args(["serve-bytes", "--port", &PORT.to_string()]).run().await.unwrap();
+    serving.wait_for("listening", PATIENCE).await.unwrap();
+    app.exchange(server.ip().unwrap(), PORT, 20 * MB, 3 * MB).await.unwrap();
+
+    for (who, daemon) in stage.observers() {
+        daemon.next_list().await;
+        daemon.next_list().await;
+        daemon.next_list().await;
+        let (stats, list) = both(daemon, &burner, &made).await;
+        for of in [&app, &burner] {
+            let ours = container(&list, of.id());
+            let samples = stats[name(of, &made)].as_array().unwrap();
+            let theirs = &samples[1];
+            let (cpu, memory) = (ours.cpu.unwrap(), ours.memory.unwrap());
+            assert_eq!(theirs["cpu"]["usage"]["total"], cpu.usage_nanoseconds, "{who}");
+            assert_eq!(theirs["memory"]["usage"], memory.usage_bytes, "{who}");
+            assert_eq!(
+                Some(&theirs["memory"]["working_set"]),
+                memory.working_set_bytes.map(Value::from).as_ref()
+            );
+            assert_eq!(theirs["processes"]["threads_current"], ours.pids.unwrap().current);
+            assert_eq!(theirs["has_network"], false);
+            assert!(samples[0]["timestamp"].as_str() < theirs["timestamp"].as_str(), "oldest first");
+        }
+        // Two samples of one that works, a second apart, give the rate that stands beside the second.
+        let [before, now] = &stats[name(&burner, &made)].as_array().unwrap()[..] else { panic!("{stats}") };
+        let used = |stat: &Value| stat["cpu"]["usage"]["total"].as_u64().unwrap();
+        let time = |stat: &Value| stat["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let window = (time(now).as_nanosecond() - time(before).as_nanosecond()) as f64 / 1e9;
+        let nanocores = now["cpu_inst"]["usage"]["total"].as_u64().unwrap() as f64;
+        let derived = (used(now) - used(before)) as f64 / window;
+        println!("       {who}: {derived:.0} nanocores from two samples, {nanocores} in the second");
+        assert!((derived - nanocores).abs() < 0.01 * derived && derived > 1e7, "{derived} {nanocores}");
+
+        // The pod's own cgroup, and its network on the sandbox alone.
+        let whole = pod(&list, made.uid());
+        let of_pod = last(&stats[made.cgroup()]);
+        assert_eq!(of_pod["cpu"]["usage"]["total"], whole.cpu.as_ref().unwrap().usage_nanoseconds);
+        let with_network: Vec<&String> = stats
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, stats)| name.starts_with(made.cgroup()) && last(stats)["has_network"] == true)
+            .map(|(name, _)| name)
+            .collect();
+        // Without a source of names nobody tells which child is the sandbox: then it is the pod's.
+        let sandbox = format!("{}/{}", made.cgroup(), made.sandbox_id());
+        let holder = if who == "root" { sandbox.clone() } else { made.cgroup().to_owned() };
+        assert_eq!(with_network, [&holder], "{who}");
+        let network = while_quiet_on(daemon, made.uid(), made.host_veth().unwrap()).await.total;
+        assert!(network.tx_bytes >= 20 * MB && network.rx_bytes >= 3 * MB);
+        let v1 = get(daemon, &format!("/api/v1.3/containers{holder}"));
+        let eth0 = &last(&v1["stats"])["network"];
+        assert_eq!(eth0["name"], "eth0");
+        let theirs =
+            ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets"].map(|key| eth0[key].as_u64().unwrap());
+        assert_eq!(theirs, [network.rx_bytes, network.rx_packets, network.tx_bytes, network.tx_packets]);
+
+        // By what a client of Docker calls it, with the limit that the kernel has.
+        let asked = format!("/docker/{}", app.id());
+        let spec = get(daemon, &format!("/api/v2.1/spec{asked}"));
+        assert_eq!(spec[&asked]["memory"]["limit"], 200 * MIB);
+        let spec = get(daemon, &format!("/api/v2.1/spec/{}?type=docker", &burner.id()[..20]));
+        assert_eq!(spec[name(&burner, &made)]["memory"]["limit"], u64::MAX, "{spec}");
+        let two = post(daemon, &format!("/api/v1.3/containers{}", name(&app, &made)), r#"{"num_stats":2}"#);
+        assert_eq!((two["stats"].as_array().unwrap().len(), &two["id"]), (2, &app.id().into()));
+        let machine = get(daemon, "/api/v2.1/machinestats?count=1");
+        assert!(last(&machine)["memory"]["usage"].as_u64().unwrap() > 50 * MIB);
+        let root = get(daemon, "/api/v1.3/subcontainers/");
+        let names: Vec<&str> =
+            root.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"/") && names.contains(&made.cgroup()) && names.contains(&&*sandbox));
+        let summary = get(daemon, &format!("/api/v2.0/summary{}", name(&burner, &made)));
+        let minute = &summary[name(&burner, &made)]["minute_usage"]["cpu"];
+        assert!(minute["count"].as_u64().unwrap() >= 2 && minute["max"].as_u64().unwrap() >= 50, "{minute}");
+    }
+    for pod in [made, server] {
+        pod.stop().await.unwrap();
+    }
+}
+
+/// Reads events as they come, up to one that is waited for.
+struct Following(BufReader<UnixStream>);
+
+impl Following {
+    fn new(daemon: &Daemon, path: &str) -> Self {
+        let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        Self(reader)
+    }
+
+    fn until(&mut self, kind: &str, name: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "ended before {kind} of {name}");
+            // Between them are the lengths of chunks.
+            let Ok(event @ Value::Object(_)) = serde_json::from_str(&line) else { continue };
+            if event["event_type"] == kind && event["container_name"] == name {
+                return event;
+            }
+        }
+    }
+}
+
+pub(crate) async fn who_comes_and_goes_is_told_as_it_does(stage: Arc<Stage>) {
+    let daemon = &stage.full;
+    let path = "/api/v1.3/events/?stream=true&subcontainers=true&creation_events=true&deletion_events=true";
+    let mut events = tokio::task::block_in_place(|| Following::new(daemon, path));
+    // What is there when a client begins to listen is no news.
+    daemon.next_list().await;
+    let made = stage.testbed.pod("rest-events").run().await.unwrap();
+    let app = made.container("app").args(["idle"]).run().await.unwrap();
+    let (app, whole) = (name(&app, &made), made.cgroup().to_owned());
+    let created = tokio::task::block_in_place(|| events.until("containerCreation", &app));
+    daemon.next_list().await;
+    let now: jiff::Timestamp = created["timestamp"].as_str().unwrap().parse().unwrap();
+    let age = jiff::Timestamp::now().duration_since(now).as_secs_f64();
+    assert!((0.0..10.0).contains(&age), "{age} s ago");
+    made.stop().await.unwrap();
+    tokio::task::block_in_place(|| events.until("containerDeletion", &app));
+    daemon.next_list().await;
+    for name in [app, whole] {
+        let deleted = get(daemon, &format!("/api/v2.0/events{name}?deletion_events=true"));
+        assert_eq!(deleted.as_array().unwrap().len(), 1, "{name}: {deleted}");
+        assert_eq!(deleted[0]["container_name"], name.as_str());
+        let all = get(daemon, &format!("/api/v2.0/events{name}?all_events=true"));
+        assert_eq!(last(&all)["event_type"], "containerDeletion", "{all}");
+    }
+}
