@@ -140,7 +140,7 @@ fn resolve(root: &HostRoot, layout: &Arc<Layout>, prefix: &str) -> Arc<TargetSet
     }
     let prefix = prefix.trim_start_matches('/');
     let ours = targets.pods.iter().filter(|pod| pod.cgroup.path.as_path().starts_with(prefix));
-    Arc::new(TargetSet { generation: 0, pods: ours.cloned().collect() })
+    Arc::new(TargetSet { generation: 0, pods: ours.cloned().collect(), ..TargetSet::default() })
 }
 
 fn without(targets: &TargetSet) -> Arc<TargetSet> {
@@ -148,7 +148,11 @@ fn without(targets: &TargetSet) -> Arc<TargetSet> {
         let why = podvitals::model::unavailable::Unavailable::NotYet;
         Arc::new(PodTarget { network: NetworkTarget::Absent(why), ..PodTarget::clone(pod) })
     };
-    Arc::new(TargetSet { generation: 0, pods: targets.pods.iter().map(absent).collect() })
+    Arc::new(TargetSet {
+        generation: 0,
+        pods: targets.pods.iter().map(absent).collect(),
+        ..TargetSet::default()
+    })
 }
 
 /// Paths of all files this process has open.

@@ -168,7 +168,7 @@ fn targets(root: &HostRoot, containers: usize) -> Arc<TargetSet> {
         evidence: Arc::default(),
         since: WallTime::default(),
     };
-    Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)] })
+    Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)], ..TargetSet::default() })
 }
 
 /// Blocks allocated by one sweep and its rates, by publishing it, and by keeping it, once all is warm.

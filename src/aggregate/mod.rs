@@ -29,6 +29,7 @@ use crate::model::snapshot::NodeFigures;
 use crate::model::snapshot::PodFigures;
 use crate::model::snapshot::Rates;
 use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::SystemFigures;
 use crate::model::sweep::CgroupReading;
 use crate::model::sweep::NetworkReading;
 use crate::model::sweep::NetworkSource;
@@ -149,6 +150,7 @@ impl Aggregator {
                 oldest,
             });
         }
+        snapshot.node.system = system_figures(sweep, rates);
         self.forget();
         snapshot
     }
@@ -173,7 +175,11 @@ impl Aggregator {
                 memory: node.memory,
                 io: map(&node.io, |io| (io.total, io.rows.clone())),
                 network: map(&node.network, |network| (network.total, network.rows.clone())),
+                paging: node.paging,
+                pressure: node.pressure,
+                tasks: node.tasks,
                 rates: rates.node,
+                system: Vec::new(),
                 booted_at: node.booted_at,
             },
         }
@@ -306,6 +312,19 @@ impl NetworkMemory {
         let grown = |(before, now): (&u64, &u64)| now >= before;
         self.netns == netns && self.carry.raw()[from..].iter().zip(&raw[from..]).all(grown)
     }
+}
+
+/// Their readings follow those of the pods.
+fn system_figures(sweep: &Sweep, rates: &Rates) -> Vec<SystemFigures> {
+    let targets = &sweep.targets.system;
+    let first = sweep.cgroups.len().saturating_sub(targets.len());
+    let read = sweep.cgroups.iter().zip(&rates.cgroups).skip(first).zip(targets);
+    read.filter(|((reading, _), _)| reading.alive)
+        .map(|((reading, rates), target)| SystemFigures {
+            name: target.name,
+            cgroup: cgroup_figures(reading, rates, None),
+        })
+        .collect()
 }
 
 fn pod_figures(

@@ -53,7 +53,7 @@ fn targets(network: u64, children: &[u64]) -> Arc<TargetSet> {
         evidence: Arc::default(),
         since: WallTime::default(),
     };
-    Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)] })
+    Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)], ..TargetSet::default() })
 }
 
 fn reading(id: u64, written: u64, oom_kills: u64) -> CgroupReading {

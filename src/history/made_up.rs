@@ -125,7 +125,11 @@ pub(super) fn pod_target(pod: &Made) -> PodTarget {
 }
 
 pub(super) fn targets(pods: &[Made]) -> Arc<TargetSet> {
-    Arc::new(TargetSet { generation: 1, pods: pods.iter().map(pod_target).map(Arc::new).collect() })
+    Arc::new(TargetSet {
+        generation: 1,
+        pods: pods.iter().map(pod_target).map(Arc::new).collect(),
+        ..TargetSet::default()
+    })
 }
 
 pub(super) fn io(unit: u64) -> IoCounters {
@@ -253,7 +257,11 @@ pub(super) fn snapshot(tick: u64, pods: &[Made], targets: &Arc<TargetSet>) -> Sn
             memory: Err(Unavailable::NotYet),
             io: Err(Unavailable::NotYet),
             network: Err(Unavailable::NotYet),
+            paging: Err(Unavailable::NotYet),
+            pressure: Err(Unavailable::NotYet),
+            tasks: Err(Unavailable::NotYet),
             rates: NodeRates::default(),
+            system: Vec::new(),
             booted_at: None,
         },
     };

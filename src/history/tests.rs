@@ -237,7 +237,11 @@ fn a_reason_that_is_told_later_is_taken_over() {
         let reason = Some("OOMKilled".into());
         known.containers.push(KnownContainer { state, state_reason: reason, ..known_container(10) });
         pod.known = Some(Arc::new(known));
-        snapshot(3, &left, &Arc::new(TargetSet { generation: 2, pods: vec![Arc::new(pod)] }))
+        snapshot(
+            3,
+            &left,
+            &Arc::new(TargetSet { generation: 2, pods: vec![Arc::new(pod)], ..TargetSet::default() }),
+        )
     };
     let waits = told(ContainerState::Waiting);
     recorder.record(Some(&second), &waits);
@@ -265,13 +269,21 @@ fn what_is_back_has_not_ended_and_what_was_the_sandbox_was_no_container() {
         if !known {
             pod.containers.iter_mut().for_each(|child| child.known = None);
         }
-        snapshot(1, &pods, &Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)] }))
+        snapshot(
+            1,
+            &pods,
+            &Arc::new(TargetSet { generation: 1, pods: vec![Arc::new(pod)], ..TargetSet::default() }),
+        )
     };
     let settled = {
         let mut pod = pod_target(&made(1, []));
         pod.sandbox = pod_target(&pods[0]).containers.into_iter().next();
         let pods = [made(1, [])];
-        snapshot(2, &pods, &Arc::new(TargetSet { generation: 2, pods: vec![Arc::new(pod)] }))
+        snapshot(
+            2,
+            &pods,
+            &Arc::new(TargetSet { generation: 2, pods: vec![Arc::new(pod)], ..TargetSet::default() }),
+        )
     };
     let ended_of = |first: &Snapshot| {
         let mut recorder = Recorder::new(MINUTE, Duration::from_secs(1));

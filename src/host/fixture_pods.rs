@@ -147,7 +147,22 @@ impl PodsNode {
         self.node.write("proc/diskstats", " 254 0 vda 11 0 800 0 12 0 1600 0 0 0 0\n 254 1 vda1 11 0 800 0 12 0 1600 0 0 0 0\n 253 0 dm-0 1 0 80 0 2 0 160 0 0 0 0\n");
         let meminfo = fs::read_to_string(self.node.path("proc/meminfo")).unwrap();
         self.node.write("proc/meminfo", &(meminfo + "MemAvailable: 9000 kB\nSReclaimable: 5 kB\n"));
-        self.node.make("proc/pressure");
+        let stall = "some avg10=0.50 avg60=0.25 avg300=0.12 total=300\nfull avg10=0.10 avg60=0.05 avg300=0.02 total=100\n";
+        for (file, text) in [
+            ("pressure/cpu", stall),
+            ("pressure/memory", stall),
+            ("pressure/io", stall),
+            (
+                "vmstat",
+                "nr_free_pages 1000\nnr_anon_pages 250\npgfault 4000\npgmajfault 12\nunevictable_pgs_culled 0\n",
+            ),
+            ("loadavg", "0.20 0.18 0.12 1/311 11206\n"),
+            ("sys/kernel/osrelease", "6.12.0\n"),
+            ("sys/kernel/pid_max", "32768\n"),
+            ("sys/kernel/threads-max", "192730\n"),
+        ] {
+            self.node.write(&format!("proc/{file}"), text);
+        }
         for (number, name) in [("254:0", "vda"), ("253:0", "dm-0")] {
             self.node.make(&format!("sys/block/{name}/slaves"));
             self.node.link(&format!("../../block/{name}"), &format!("sys/dev/block/{number}"));

@@ -11,6 +11,7 @@ pub mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod interfaces;
+mod kept_file;
 pub mod limits;
 pub mod link;
 pub mod net_dev;
@@ -18,6 +19,7 @@ pub mod net_ip;
 mod netlink;
 pub mod node;
 mod node_files;
+mod node_load;
 mod node_network;
 mod proc_scan;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The node's own figures: CPU, memory, disks and NICs.
 //!
 //! `/proc/stat`, `/proc/meminfo` and `/proc/diskstats` are kept open and read from the start each
-//! sweep; the network is `node_network`. Node figures never come from the root cgroup: v2
+//! sweep; the network is `node_network`, and pressure, page faults and tasks are `node_load`. Node figures never come from the root cgroup: v2
 //! has no `memory.current` there.
 //!
 //! # Which disks are counted
@@ -10,19 +10,17 @@
 //! whose I/O is that of a file on a disk, and the RAM of `ram` and `zram`. The kernel's idle supply of
 //! such devices is not even listed.
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-
 use rustix::io::Errno;
 
+use super::kept_file::{KeptFile, unavailable};
 use super::node_files::{DiskLine, parse_boot_time, parse_disk_line, parse_meminfo, parse_stat};
+use super::node_load::NodeLoad;
 use super::node_network::NodeNetwork;
-use super::{HostError, HostRoot, clock, read, syscall, text};
+use super::{HostError, HostRoot, read, syscall, text};
 use crate::model::counters::{DeviceNumber, DeviceRow, InterfaceRow, IoCounters};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{IoReading, NodeReading, Reading, Stamped};
-use crate::model::time::{Monotonic, WallTime};
-use crate::model::unavailable::Unavailable;
+use crate::model::time::WallTime;
 
 /// Reads the node again and again.
 #[derive(Debug)]
@@ -35,6 +33,7 @@ pub struct NodeReader {
     diskstats: KeptFile,
     disks: Disks,
     network: NodeNetwork,
+    load: NodeLoad,
     /// As it was first read: the kernel counts back from the present, so it moves when the clock is set.
     booted_at: Option<WallTime>,
 }
@@ -42,7 +41,7 @@ pub struct NodeReader {
 impl NodeReader {
     /// Opens nothing yet: files are opened by the first read, and again after one that failed.
     pub fn new(root: &HostRoot) -> Self {
-        let kept = |file: &str| KeptFile { path: root.proc.join(file), file: None };
+        let kept = |file: &str| KeptFile::new(root.proc.join(file));
         Self {
             root: root.clone(),
             hertz: rustix::param::clock_ticks_per_second(),
@@ -51,6 +50,7 @@ impl NodeReader {
             diskstats: kept("diskstats"),
             disks: Disks::default(),
             network: NodeNetwork::default(),
+            load: NodeLoad::new(root),
             booted_at: None,
         }
     }
@@ -73,12 +73,16 @@ impl NodeReader {
         health.begin_read(0, read::NODE_DISKSTATS);
         let io = self.read_disks(buffer, devices, stacked, health);
         let network = self.network.read(&self.root, buffer, interfaces, health);
-        NodeReading { cpu, memory, io, network, booted_at: self.booted_at }
+        let paging = self.load.read_paging(buffer, health);
+        let pressure = self.load.read_pressure(buffer, health);
+        let tasks = self.load.read_tasks(buffer, health);
+        NodeReading { cpu, memory, io, network, paging, pressure, tasks, booted_at: self.booted_at }
     }
 
     /// Descriptors held.
     pub fn descriptors(&self) -> usize {
-        [&self.stat, &self.meminfo, &self.diskstats].into_iter().filter(|kept| kept.file.is_some()).count()
+        let kept = [&self.stat, &self.meminfo, &self.diskstats];
+        kept.into_iter().filter(|kept| kept.is_open()).count() + self.load.descriptors()
     }
 
     fn read_disks(
@@ -164,53 +168,6 @@ fn row_number(devices: &[DeviceRow]) -> u32 {
     u32::try_from(devices.len()).unwrap_or(u32::MAX)
 }
 
-/// A file that is read each sweep and stays open in between.
-#[derive(Debug)]
-struct KeptFile {
-    path: PathBuf,
-    file: Option<OwnedFd>,
-}
-
-impl KeptFile {
-    /// Reads the whole text and says when. After a failure the file is opened anew next time.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Monotonic, Errno> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => read::open_at(rustix::fs::CWD, &self.path)?,
-        };
-        read::read_again(&file, buffer)?;
-        self.file = Some(file);
-        Ok(clock::monotonic())
-    }
-
-    /// A text that cannot be parsed is read again, once.
-    fn read_as<T>(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        health: &Health,
-        parse: impl Fn(&[u8]) -> Option<T>,
-    ) -> Reading<T> {
-        for _ in 0..2 {
-            let at = self.read(buffer).map_err(|errno| unavailable(errno, health))?;
-            match parse(buffer) {
-                Some(value) => return Ok(Stamped { at, value }),
-                None => health.count(Room::Host, Trouble::Malformed),
-            }
-        }
-        Err(Unavailable::NotYet)
-    }
-}
-
-/// These files always exist where `/proc` and `/sys` are shown: one that is missing is withheld.
-fn unavailable(errno: Errno, health: &Health) -> Unavailable {
-    let (trouble, why) = match errno {
-        Errno::ACCESS | Errno::PERM | Errno::NOENT => (Trouble::Denied, Unavailable::Permission),
-        _ => (Trouble::Io, Unavailable::NotYet),
-    };
-    health.count(Room::Host, trouble);
-    why
-}
-
 /// The name of this host, `/proc/sys/kernel/hostname`: in a pod the pod's own, since the kernel
 /// answers for the reader's UTS namespace, through whatever mount it is asked.
 pub fn host_name(root: &HostRoot) -> String {
@@ -247,9 +204,11 @@ fn read_line(root: &HostRoot, file: &str) -> Result<String, HostError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
     use crate::model::sweep::{NodeCpu, NodeMemory};
+    use crate::model::unavailable::Unavailable;
 
     struct Tree {
         at: PathBuf,

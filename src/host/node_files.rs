@@ -1,4 +1,5 @@
-//! The texts of a node's own figures: `/proc/stat`, `/proc/meminfo`, `/proc/diskstats`. Pure.
+//! The texts of a node's own figures: `/proc/stat`, `/proc/meminfo`, `/proc/diskstats`, `/proc/vmstat`,
+//! `/proc/loadavg`. Pure.
 //!
 //! proc(5) and `Documentation/admin-guide/iostats.rst`. Real lines:
 //!
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use super::text;
 use crate::model::counters::{DeviceNumber, IoCounters};
-use crate::model::sweep::{NodeCpu, NodeMemory};
+use crate::model::sweep::{NodeCpu, NodeMemory, NodePaging};
 use crate::model::time::WallTime;
 
 /// CPU time of the whole node. `hertz` is the unit of the file: `USER_HZ`, ticks a second.
@@ -94,6 +95,34 @@ fn kibibytes(value: &[u8]) -> Option<u64> {
     let mut fields = text::fields(value);
     let number = text::parse_u64(fields.next()?)?;
     (fields.next()? == b"kB").then(|| number.checked_mul(1024))?
+}
+
+/// Memory of processes, and their page faults since boot. `page_bytes` is the unit of `nr_anon_pages`.
+pub(super) fn parse_paging(vmstat: &[u8], page_bytes: u64) -> Option<NodePaging> {
+    let (mut anon, mut faults, mut major) = (None, None, None);
+    for line in text::lines(vmstat) {
+        let Some((key, value)) = text::split_once(line, b' ') else { continue };
+        let slot = match key {
+            b"nr_anon_pages" => &mut anon,
+            b"pgfault" => &mut faults,
+            b"pgmajfault" => &mut major,
+            _ => continue,
+        };
+        *slot = Some(text::parse_u64(value)?);
+    }
+    Some(NodePaging {
+        anon_bytes: anon?.checked_mul(page_bytes)?,
+        page_faults: faults?,
+        major_page_faults: major?,
+    })
+}
+
+/// Processes and threads there are: the number after the slash in `0.20 0.18 0.12 1/80 11206`.
+pub(super) fn parse_tasks(loadavg: &[u8]) -> Option<u64> {
+    let counts = text::fields(text::lines(loadavg).next()?).nth(3)?;
+    let (runnable, all) = text::split_once(counts, b'/')?;
+    text::parse_u64(runnable)?;
+    text::parse_u64(all)
 }
 
 /// One line of `diskstats`.

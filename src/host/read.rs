@@ -22,6 +22,12 @@ pub const NODE_MEMINFO: u8 = 203;
 pub const NODE_DISKSTATS: u8 = 204;
 /// The node's `/proc/1/net/dev`.
 pub const NODE_NET_DEV: u8 = 205;
+/// The node's `/proc/vmstat`.
+pub const NODE_VMSTAT: u8 = 206;
+/// The node's `/proc/pressure`.
+pub const NODE_PRESSURE: u8 = 207;
+/// The node's `/proc/loadavg`.
+pub const NODE_LOADAVG: u8 = 208;
 
 /// The file behind a number given to `Health::begin_read`, if it is one of this half of the room.
 pub fn file_name(file: u8) -> Option<&'static str> {
@@ -32,6 +38,9 @@ pub fn file_name(file: u8) -> Option<&'static str> {
         NODE_MEMINFO => "meminfo",
         NODE_DISKSTATS => "diskstats",
         NODE_NET_DEV => "1/net/dev",
+        NODE_VMSTAT => "vmstat",
+        NODE_PRESSURE => "pressure",
+        NODE_LOADAVG => "loadavg",
         _ => return None,
     })
 }
@@ -122,8 +131,8 @@ mod tests {
     #[test]
     fn every_file_number_has_a_name_and_no_other() {
         assert_eq!(file_name(NET_DEV), Some("net/dev"));
-        assert_eq!((NET_DEV..=NODE_NET_DEV).filter_map(file_name).count(), 6);
-        assert_eq!(file_name(NODE_NET_DEV + 1), None);
+        assert_eq!((NET_DEV..=NODE_LOADAVG).filter_map(file_name).count(), 9);
+        assert_eq!(file_name(NODE_LOADAVG + 1), None);
         assert_eq!(file_name(0), None);
     }
 }

@@ -628,6 +628,27 @@ documents! {
         io?: Io,
         /// The NICs in the netns of pid 1.
         network?: Network,
+        /// Processes and threads: `/proc/loadavg`, and the smaller of the kernel's two limits.
+        pids?: Pids,
+        /// `/proc/pressure`.
+        pressure?: Pressure,
+        /// What the kubelet calls so: the cgroups of all pods together, of the kubelet, of the runtime.
+        system_containers: Vec<SystemContainer>,
+        /// Why what is absent is absent.
+        unavailable: Reasons,
+    }
+    /// A part of the node beside single pods.
+    SystemContainer {
+        /// `pods`, `kubelet` or `runtime`.
+        name: String,
+        /// Its cgroup.
+        cpu?: Cpu,
+        /// Its cgroup.
+        memory?: Memory,
+        /// Tasks.
+        pids?: Pids,
+        /// Pressure.
+        pressure?: Pressure,
         /// Why what is absent is absent.
         unavailable: Reasons,
     }
@@ -666,6 +687,12 @@ documents! {
         working_set_bytes?: u64,
         /// Page cache the kernel drops first.
         inactive_file_bytes?: u64,
+        /// Anonymous memory of all processes: `/proc/vmstat`.
+        anon_bytes?: u64,
+        /// Page faults since boot.
+        page_faults?: u64,
+        /// Those that waited for a disk.
+        major_page_faults?: u64,
         /// Swap in use.
         swap_used_bytes: u64,
         /// Swap.

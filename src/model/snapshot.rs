@@ -9,8 +9,8 @@ use super::counters::{
     CpuCounters, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters, NetworkCounters, PidsCounters,
     PressureCounters,
 };
-use super::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading, Stamped};
-use super::target::TargetSet;
+use super::sweep::{NetworkSource, NodeCpu, NodeMemory, NodePaging, NodeTasks, Reading, Stamped};
+use super::target::{SystemContainer, TargetSet};
 use super::time::{ClockPair, Monotonic, WallTime};
 use super::unavailable::Unavailable;
 
@@ -205,10 +205,27 @@ pub struct NodeFigures {
     pub io: Reading<(IoCounters, Range<u32>)>,
     /// NICs: counters since they were made.
     pub network: Reading<(NetworkCounters, Range<u32>)>,
+    /// Anonymous memory and page faults.
+    pub paging: Reading<NodePaging>,
+    /// Pressure.
+    pub pressure: Reading<PressureCounters>,
+    /// Processes and threads.
+    pub tasks: Reading<NodeTasks>,
     /// Per second.
     pub rates: NodeRates,
+    /// What of the node is neither a pod nor all of it: the kubelet's system containers.
+    pub system: Vec<SystemFigures>,
     /// When the kernel started.
     pub booted_at: Option<WallTime>,
+}
+
+/// A system container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SystemFigures {
+    /// Which of them.
+    pub name: SystemContainer,
+    /// Its cgroup.
+    pub cgroup: CgroupFigures,
 }
 
 /// The whole node at one tick.

@@ -172,8 +172,29 @@ impl NodeMemory {
     }
 }
 
+/// Memory of all processes of the node, and their page faults: `/proc/vmstat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodePaging {
+    /// Anonymous memory: `nr_anon_pages`.
+    pub anon_bytes: u64,
+    /// Page faults since boot: `pgfault`.
+    pub page_faults: u64,
+    /// Those that had to wait for a disk: `pgmajfault`.
+    pub major_page_faults: u64,
+}
+
+/// Processes and threads of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeTasks {
+    /// There are: `/proc/loadavg`.
+    pub current: u64,
+    /// There may be: the smaller of `kernel.pid_max` and `kernel.threads-max`. `None` where the kernel would
+    /// tell us our own pid namespace's.
+    pub limit: Option<u64>,
+}
+
 /// The node's own figures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeReading {
     /// `/proc/stat`.
     pub cpu: Reading<NodeCpu>,
@@ -183,6 +204,12 @@ pub struct NodeReading {
     pub io: Reading<IoReading>,
     /// `/proc/1/net/dev`: the node's NICs; rows in [`Sweep::interfaces`].
     pub network: Reading<NetworkTotals>,
+    /// `/proc/vmstat`.
+    pub paging: Reading<NodePaging>,
+    /// `/proc/pressure`.
+    pub pressure: Reading<PressureCounters>,
+    /// `/proc/loadavg`.
+    pub tasks: Reading<NodeTasks>,
     /// `btime` of `/proc/stat`, as it was when this process first read it.
     pub booted_at: Option<WallTime>,
 }
@@ -190,7 +217,16 @@ pub struct NodeReading {
 impl Default for NodeReading {
     fn default() -> Self {
         let why = Unavailable::NotYet;
-        Self { cpu: Err(why), memory: Err(why), io: Err(why), network: Err(why), booted_at: None }
+        Self {
+            cpu: Err(why),
+            memory: Err(why),
+            io: Err(why),
+            network: Err(why),
+            paging: Err(why),
+            pressure: Err(why),
+            tasks: Err(why),
+            booted_at: None,
+        }
     }
 }
 
@@ -205,7 +241,7 @@ pub struct Sweep {
     pub finished: Monotonic,
     /// What was to be read.
     pub targets: Arc<TargetSet>,
-    /// Pod by pod as in `targets`: the pod's cgroup, its containers', its sandbox's.
+    /// Pod by pod as in `targets`: the pod's cgroup, its containers', its sandbox's. Then the system containers'.
     pub cgroups: Vec<CgroupReading>,
     /// Pod by pod as in `targets`.
     pub networks: Vec<NetworkReading>,

@@ -197,6 +197,38 @@ impl PodTarget {
     }
 }
 
+/// Parts of the node that the kubelet calls system containers, by its own names for them
+/// (`k8s.io/kubelet/pkg/apis/stats/v1alpha1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SystemContainer {
+    /// The cgroup above all pods.
+    Pods,
+    /// The kubelet itself.
+    Kubelet,
+    /// The container runtime.
+    Runtime,
+}
+
+impl SystemContainer {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Kubelet => "kubelet",
+            Self::Runtime => "runtime",
+        }
+    }
+}
+
+/// The cgroup of a system container.
+#[derive(Clone, Debug)]
+pub struct SystemTarget {
+    /// Which of them.
+    pub name: SystemContainer,
+    /// Its cgroup.
+    pub cgroup: CgroupTarget,
+}
+
 /// All targets of the node. Replaced as a whole whenever anything changes.
 #[derive(Clone, Debug, Default)]
 pub struct TargetSet {
@@ -204,4 +236,6 @@ pub struct TargetSet {
     pub generation: u64,
     /// In the order the pods appeared.
     pub pods: Vec<Arc<PodTarget>>,
+    /// Each at most once.
+    pub system: Vec<SystemTarget>,
 }

@@ -7,7 +7,7 @@
 //!
 //! [`sandbox`] decides which child of a pod's cgroup is the sandbox, [`process`] through which process
 //! the pod's network is read, [`claims`] whose a netns is that two pods seem to have, [`sight`] looks
-//! what `/proc` shows at all, [`evidence`] writes down why.
+//! what `/proc` shows at all, [`evidence`] writes down why. [`system`] finds what the kubelet reports beside pods.
 
 mod claims;
 mod evidence;
@@ -17,6 +17,7 @@ mod pod;
 mod process;
 mod sandbox;
 mod sight;
+mod system;
 mod target;
 
 use std::path::Path;
@@ -110,6 +111,7 @@ pub struct Resolver {
     known: Arc<KnownPods>,
     pods: Vec<PodState>,
     kubepods: Vec<CgroupPath>,
+    system: Vec<system::Found>,
     listed_at: Option<Monotonic>,
     /// When the host's links were last looked at for ends that are gone.
     linked_at: Option<Monotonic>,
@@ -171,6 +173,7 @@ impl Resolver {
             known: Arc::default(),
             pods: Vec::new(),
             kubepods: Vec::new(),
+            system: Vec::new(),
             listed_at: None,
             linked_at: None,
             restless_until: Monotonic::default(),
@@ -214,7 +217,7 @@ impl Resolver {
         self.look_for_hidepid(now);
         self.look_for_own_netns(now);
         self.host.pins = self.pods.iter().filter(|pod| pod.found.is_some()).count();
-        let mut changed = false;
+        let mut changed = system::look(&mut self.system, &mut self.host, &self.kubepods, now);
         (self.host.links_fresh, self.host.scan_fresh) = (false, false);
         self.look_at_links(now);
         for pod in &mut self.pods {
@@ -379,7 +382,8 @@ impl Resolver {
         let cgroups: usize = pods.iter().map(|pod| pod.cgroups().count()).sum();
         self.health.pod_targets.store(pods.len() as u64, Ordering::Relaxed);
         self.health.cgroup_targets.store(cgroups as u64, Ordering::Relaxed);
-        Arc::new(TargetSet { generation: self.generation, pods })
+        let system = self.system.iter().map(|found| found.target.clone()).collect();
+        Arc::new(TargetSet { generation: self.generation, pods, system })
     }
 
     /// Compares both ends of each pod's veth, where both can be seen, and counts what it finds.

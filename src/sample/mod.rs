@@ -10,6 +10,7 @@
 //! was slower than `pread`: cgroup files are generated under kernel locks, so there is nothing to wait
 //! for that another thread could use.
 
+mod network;
 mod rx_suspect;
 
 use std::collections::HashMap;
@@ -25,35 +26,25 @@ use crate::host::cgroup::reader::DescriptorBudget;
 use crate::host::cgroup::reader::ReadContext;
 use crate::host::clock;
 use crate::host::devices::Devices;
-use crate::host::link::HostVethReader;
-use crate::host::net_dev::NetDevReader;
-use crate::host::net_dev::is_still_primary;
-use crate::host::net_ip;
-use crate::host::net_ip::IpReader;
 use crate::host::node::NodeReader;
 use crate::model::counters::DeviceRow;
 use crate::model::counters::InterfaceRow;
-use crate::model::counters::NetworkCounters;
 use crate::model::health::Health;
 use crate::model::health::Room;
 use crate::model::snapshot::DeviceNames;
 use crate::model::sweep::CgroupReading;
-use crate::model::sweep::NetworkReading;
-use crate::model::sweep::NetworkSource;
-use crate::model::sweep::Stamped;
 use crate::model::sweep::Sweep;
-use crate::model::target::HostInterface;
+use crate::model::target::CgroupTarget;
 use crate::model::target::NetworkTarget;
-use crate::model::target::PinnedProcess;
-use crate::model::target::PodTarget;
 use crate::model::target::TargetId;
 use crate::model::target::TargetSet;
-use crate::model::time::Monotonic;
-use crate::model::unavailable::Unavailable;
 
-use self::rx_suspect::RxWatch;
-use self::rx_suspect::Verdict;
-use self::rx_suspect::Witnesses;
+use self::network::NetworkReader;
+use self::network::Received;
+use self::network::is_lost;
+use self::network::is_rewired;
+use self::network::network_reader;
+use self::network::read_network;
 
 /// Limits, device names and the rest that changes by an operator's hand are read this often.
 const SLOW: Duration = Duration::from_secs(5);
@@ -69,6 +60,8 @@ pub struct Sampler {
     targets: Arc<TargetSet>,
     /// In the order of `targets`, pod by pod.
     pods: Vec<PodReaders>,
+    /// In the order of the targets' system containers.
+    system: Vec<(TargetId, CgroupReader)>,
     node: NodeReader,
     shared: Shared,
     /// Sweeps between two slow reads of one target.
@@ -87,23 +80,10 @@ struct Shared {
 
 struct PodReaders {
     id: TargetId,
-    /// The pod's cgroup, its containers', its sandbox's: as [`PodTarget::cgroups`].
+    /// The pod's cgroup, its containers', its sandbox's: as [`crate::model::target::PodTarget::cgroups`].
     cgroups: Vec<(TargetId, CgroupReader)>,
     network: NetworkReader,
     received: Received,
-}
-
-/// Whether the pod's device can be believed about what it received, and who is asked if not.
-#[derive(Default)]
-struct Received {
-    watch: RxWatch,
-    ip: IpReader,
-}
-
-enum NetworkReader {
-    Absent,
-    Netns(NetDevReader),
-    HostVeth(HostInterface, HostVethReader),
 }
 
 /// Where a sweep's rows go.
@@ -134,6 +114,7 @@ impl Sampler {
             health,
             targets: Arc::default(),
             pods: Vec::new(),
+            system: Vec::new(),
             shared,
             slow_every: u64::try_from(SLOW.as_nanos() / interval.as_nanos().max(1)).unwrap_or(1).max(1),
             lost: Vec::new(),
@@ -152,6 +133,7 @@ impl Sampler {
             networks.insert(pod.id, (pod.network, pod.received));
             cgroups.extend(pod.cgroups);
         }
+        cgroups.extend(self.system.drain(..));
         for (pod, old) in targets.pods.iter().map(|pod| (pod, networks.remove(&pod.id))) {
             let (old, received) = old.map_or_else(Default::default, |(old, received)| (Some(old), received));
             let mut readers = PodReaders {
@@ -161,22 +143,7 @@ impl Sampler {
                 received,
             };
             for target in pod.cgroups() {
-                let known = cgroups.remove(&target.id);
-                let is_new = known.is_none();
-                let mut reader = known.unwrap_or_else(|| CgroupReader::new(self.layout.clone(), target));
-                reader.set_role(target.role);
-                if is_new {
-                    let reading = read_cgroup(
-                        &mut reader,
-                        &self.root,
-                        &mut self.shared,
-                        &mut base.devices,
-                        &self.health,
-                        true,
-                    );
-                    base.cgroups.push(reading);
-                }
-                readers.cgroups.push((target.id, reader));
+                readers.cgroups.push(self.take_over(target, &mut cgroups, base));
             }
             let known = base.networks.iter_mut().find(|network| network.id == pod.id);
             // Absent before, because its process was still to be found, is as good as new.
@@ -190,10 +157,34 @@ impl Sampler {
             }
             self.pods.push(readers);
         }
+        for system in &targets.system {
+            let reader = self.take_over(&system.cgroup, &mut cgroups, base);
+            self.system.push(reader);
+        }
         for mut reader in cgroups.into_values() {
             reader.close(&mut self.shared.budget);
         }
         self.targets = targets;
+    }
+
+    /// The reader of a target: the one that is known, or a new one, which reads at once into `base`.
+    fn take_over(
+        &mut self,
+        target: &CgroupTarget,
+        known: &mut HashMap<TargetId, CgroupReader>,
+        base: &mut Sweep,
+    ) -> (TargetId, CgroupReader) {
+        let (mut reader, is_new) = match known.remove(&target.id) {
+            Some(reader) => (reader, false),
+            None => (CgroupReader::new(self.layout.clone(), target), true),
+        };
+        reader.set_role(target.role);
+        if is_new {
+            let (shared, rows) = (&mut self.shared, &mut base.devices);
+            let reading = read_cgroup(&mut reader, &self.root, shared, rows, &self.health, true);
+            base.cgroups.push(reading);
+        }
+        (target.id, reader)
     }
 
     /// Reads everything once into `sweep`, whose memory is used again.
@@ -231,6 +222,15 @@ impl Sampler {
                 self.rewired.push(pod.id);
             }
             sweep.networks.push(reading);
+        }
+        let slow = tick.is_multiple_of(self.slow_every);
+        for (id, reader) in &mut self.system {
+            let shared = &mut self.shared;
+            let reading = read_cgroup(reader, &self.root, shared, rows.devices, &self.health, slow);
+            if !reading.alive {
+                self.lost.push(*id);
+            }
+            sweep.cgroups.push(reading);
         }
         sweep.node = self.read_node(&mut rows);
         sweep.finished = clock::monotonic();
@@ -271,32 +271,6 @@ impl Sampler {
     }
 }
 
-/// The reader for a pod's network: the old one if it still reads the same thing.
-fn network_reader(
-    root: &HostRoot,
-    health: &Health,
-    pod: &PodTarget,
-    old: Option<NetworkReader>,
-) -> NetworkReader {
-    match (&pod.network, old) {
-        (NetworkTarget::Absent(_), _) => NetworkReader::Absent,
-        (NetworkTarget::Netns(_), Some(NetworkReader::Netns(reader))) => NetworkReader::Netns(reader),
-        (NetworkTarget::Netns(_), _) => NetworkReader::Netns(NetDevReader::new()),
-        (NetworkTarget::HostVeth(interface, _), Some(NetworkReader::HostVeth(of, reader)))
-            if of == *interface =>
-        {
-            NetworkReader::HostVeth(of, reader)
-        }
-        (NetworkTarget::HostVeth(interface, _), _) => match HostVethReader::open(root, interface) {
-            Ok(reader) => NetworkReader::HostVeth(interface.clone(), reader),
-            Err(error) => {
-                health.count(Room::Host, error.trouble());
-                NetworkReader::Absent
-            }
-        },
-    }
-}
-
 fn read_cgroup(
     reader: &mut CgroupReader,
     root: &HostRoot,
@@ -320,105 +294,6 @@ fn read_cgroup(
     devices.refresh(root);
     rows.truncate(before);
     read(devices, rows)
-}
-
-fn read_network(
-    pod: &PodTarget,
-    readers: &mut PodReaders,
-    shared: &mut Shared,
-    rows: &mut Vec<InterfaceRow>,
-    health: &Health,
-    slow: bool,
-) -> NetworkReading {
-    let of = |netns, source, totals| NetworkReading { id: pod.id, netns, source, rx_suspect: false, totals };
-    let absent = |why| of(0, NetworkSource::Netns, Err(why));
-    let PodReaders { network, received, .. } = readers;
-    match (&pod.network, network) {
-        (NetworkTarget::Absent(why), _) => absent(*why),
-        (NetworkTarget::Netns(process), NetworkReader::Netns(reader)) => {
-            let totals = reader.read(process, &mut shared.buffer, rows, slow, health, pod.id);
-            let mut reading = of(process.netns, NetworkSource::Netns, totals);
-            if let Some((_, device)) = doubt(&mut reading, received, rows) {
-                ask_ip_layer(&mut reading, device, received, process, shared, health);
-            }
-            reading
-        }
-        (NetworkTarget::HostVeth(_, process), NetworkReader::HostVeth(_, reader)) => {
-            let totals = reader.read(process, &mut shared.buffer, rows, health, pod.id);
-            let mut reading = of(process.netns, NetworkSource::HostVeth, totals);
-            // The host's end does not count those packets either. Nothing here knows better.
-            if let Some((at, device)) = doubt(&mut reading, received, rows) {
-                reading.rx_suspect = received.watch.watch(at, device.rx_packets);
-            }
-            reading
-        }
-        (NetworkTarget::Netns(_) | NetworkTarget::HostVeth(..), _) => absent(Unavailable::NotYet),
-    }
-}
-
-/// Marks a reading whose device seems not to count what it receives, and returns what that device says, and
-/// when. It is the primary, where it is listed, since others may go on counting beside it.
-fn doubt(
-    reading: &mut NetworkReading,
-    received: &mut Received,
-    rows: &[InterfaceRow],
-) -> Option<(Monotonic, NetworkCounters)> {
-    let Stamped { at, value } = reading.totals.as_ref().ok()?;
-    let rows = rows.get(value.rows.start as usize..value.rows.end as usize).unwrap_or_default();
-    let device = rows.iter().find(|row| row.primary).map_or(value.total, |row| row.counters);
-    reading.rx_suspect = received.watch.note(*at, device);
-    reading.rx_suspect.then_some((*at, device))
-}
-
-/// Puts what the IP layer received in the place of what the devices say, if it is more. What was sent stays
-/// theirs: they miss none of it.
-fn ask_ip_layer(
-    reading: &mut NetworkReading,
-    device: NetworkCounters,
-    received: &mut Received,
-    process: &PinnedProcess,
-    shared: &mut Shared,
-    health: &Health,
-) {
-    let Ok(Stamped { value, .. }) = &mut reading.totals else { return };
-    let NetworkCounters { rx_bytes: bytes, rx_packets: packets, .. } = value.total;
-    let ip_layer = match received.ip.read(process, &mut shared.buffer) {
-        Ok(ip_layer) => ip_layer,
-        Err(why) => return health.count(Room::Host, why),
-    };
-    let devices = net_ip::Received { bytes, packets };
-    let suspect_packets = device.rx_packets;
-    match received.watch.compare(Witnesses { suspect_packets, devices, ip_layer }) {
-        Verdict::Cleared => reading.rx_suspect = false,
-        Verdict::Devices => {}
-        Verdict::IpLayer => {
-            (value.total.rx_bytes, value.total.rx_packets) = (ip_layer.bytes, ip_layer.packets);
-            reading.source = NetworkSource::NetnsIp;
-        }
-    }
-}
-
-/// Whether the way to a pod's network must be found again.
-fn is_lost(pod: &PodTarget, reading: &NetworkReading) -> bool {
-    let expected = !matches!(pod.network, NetworkTarget::Absent(_));
-    // Refused though it could be opened when it was pinned: `/proc` was mounted anew with `hidepid`.
-    expected && matches!(reading.totals, Err(Unavailable::NetnsGone | Unavailable::Permission))
-}
-
-/// Whether what the target says of the pod's interfaces must be looked at again.
-///
-/// Inside the pod the sweep's own reading tells; from the host's side the pod's routes are looked at now
-/// and then. That the two disagree is told again on slow sweeps only: each time costs a look.
-fn is_rewired(pod: &PodTarget, reader: &mut NetworkReader, buffer: &mut Vec<u8>, slow: bool) -> bool {
-    match (&pod.network, reader) {
-        (NetworkTarget::Netns(_), NetworkReader::Netns(reader)) => {
-            reader.take_news() || (slow && reader.primary() != pod.interface)
-        }
-        (NetworkTarget::HostVeth(_, process), NetworkReader::HostVeth(..)) => {
-            slow && !is_still_primary(process, pod.interface, buffer)
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::host::process;
 use crate::model::counters::InterfaceName;
 use crate::model::identity::{ContainerId, PodUid};
 use crate::model::target::{CgroupPath, CgroupRole, CgroupTarget, ContainerTarget};
+use crate::model::target::{HostInterface, PodTarget};
 use crate::model::time::{Monotonic, WallTime};
 
 const STAYS: &str = "9c43f1a0-0000-4000-8000-000000000001";
@@ -119,7 +120,7 @@ impl Bench {
         let root = HostRoot::new("/proc".into(), "/sys/fs/cgroup".into());
         let pods = members.map(|member| member.target(&root, from_host)).to_vec();
         let sampler = Sampler::new(root, layout.clone(), Duration::from_secs(1), 1_000, Arc::default());
-        let targets = Arc::new(TargetSet { generation: 1, pods });
+        let targets = Arc::new(TargetSet { generation: 1, pods, ..TargetSet::default() });
         let mut bench = Self { sampler, sweep: Sweep::default(), targets, from_host };
         if warm {
             bench.begin();

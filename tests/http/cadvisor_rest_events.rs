@@ -39,7 +39,7 @@ fn after(seconds: u64, change: impl FnOnce(&mut PodTarget, &mut Snapshot)) -> Sn
     let mut web = (*pods[0]).clone();
     change(&mut web, &mut snapshot);
     pods[0] = Arc::new(web);
-    snapshot.targets = Arc::new(TargetSet { generation: snapshot.tick, pods });
+    snapshot.targets = Arc::new(TargetSet { generation: snapshot.tick, pods, ..TargetSet::default() });
     snapshot
 }
 

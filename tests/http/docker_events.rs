@@ -22,7 +22,7 @@ fn after(tick: u64, change: impl FnOnce(&mut PodTarget, &mut Snapshot)) -> Snaps
     let mut web = (*pods[0]).clone();
     change(&mut web, &mut snapshot);
     pods[0] = Arc::new(web);
-    snapshot.targets = Arc::new(TargetSet { generation: tick, pods });
+    snapshot.targets = Arc::new(TargetSet { generation: tick, pods, ..TargetSet::default() });
     snapshot
 }
 

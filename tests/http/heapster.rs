@@ -394,7 +394,7 @@ proptest! {
         web.known = Some(Arc::new(known));
         web.containers[0].known = Some(Arc::new(of_child));
         pods[0] = Arc::new(web);
-        snapshot.targets = Arc::new(TargetSet { generation: 18, pods });
+        snapshot.targets = Arc::new(TargetSet { generation: 18, pods, ..TargetSet::default() });
         let figures = snapshot.pods.iter_mut().find(|pod| pod.target == 0).unwrap();
         let rate = figures.cgroup.cpu.as_mut().unwrap().value.cores.as_mut().unwrap();
         rate.per_second = cores;

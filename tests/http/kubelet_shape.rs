@@ -20,9 +20,12 @@ fn fixture(name: &str) -> String {
 async fn server() -> Server {
     let mut shown = node::snapshot();
     let pods = shown.pods.iter_mut().map(|pod| &mut pod.cgroup);
-    for cgroup in pods.chain(shown.containers.iter_mut().map(|container| &mut container.cgroup)) {
+    let containers = shown.containers.iter_mut().map(|container| &mut container.cgroup);
+    let system = shown.node.system.iter_mut().map(|system| &mut system.cgroup);
+    let cgroups = pods.chain(containers).chain(system).map(|cgroup| &mut cgroup.pressure);
+    for pressure in cgroups.chain([&mut shown.node.pressure]) {
         // Kernels since 5.13 have both lines for the CPU, too.
-        let pressure = cgroup.pressure.as_mut().ok().and_then(|read| read.value.cpu.as_mut());
+        let pressure = pressure.as_mut().ok().and_then(|read| read.value.cpu.as_mut());
         pressure.into_iter().for_each(|stall| stall.full = Some(stall.some));
     }
     // An init container that is done, as one is in every real pod that has one.

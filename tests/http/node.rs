@@ -14,10 +14,12 @@ use podvitals::model::identity::{
 };
 use podvitals::model::snapshot::{
     Carried, CgroupFigures, ContainerFigures, ContainersSum, CpuFigures, DeviceNames, IoFigures, IoRates,
-    NetworkFigures, NetworkRates, NodeFigures, NodeRates, PodFigures, Snapshot,
+    NetworkFigures, NetworkRates, NodeFigures, NodeRates, PodFigures, Snapshot, SystemFigures,
 };
-use podvitals::model::sweep::{NetworkSource, NodeCpu, NodeMemory, Reading};
-use podvitals::model::target::{Evidence, HostInterface, Link, NetworkTarget, PodTarget, TargetSet};
+use podvitals::model::sweep::{NetworkSource, NodeCpu, NodeMemory, NodePaging, NodeTasks, Reading};
+use podvitals::model::target::{
+    Evidence, HostInterface, Link, NetworkTarget, PodTarget, SystemContainer, TargetSet,
+};
 use podvitals::model::time::{ClockPair, Monotonic, WallTime};
 use podvitals::model::unavailable::Unavailable;
 
@@ -399,12 +401,16 @@ fn node(rows: &mut Rows) -> NodeFigures {
         memory: read(2, memory),
         io: read(3, (io_counters(50), disks)),
         network: read(4, (traffic(50), nics)),
+        paging: read(5, NodePaging { anon_bytes: 900 * MIB, page_faults: 81_272, major_page_faults: 31 }),
+        pressure: figures(30, 0..0).pressure,
+        tasks: read(6, NodeTasks { current: 311, limit: Some(32_768) }),
         rates: NodeRates {
             cpu_cores: rate(2.5),
             cpu_before: Some(earlier::node(cpu)),
             io: rate(IoRates::default()),
             network: None,
         },
+        system: vec![SystemFigures { name: SystemContainer::Pods, cgroup: figures(21, 0..0) }],
         booted_at: Some(wall(172_800)),
     }
 }
@@ -435,7 +441,7 @@ pub(crate) fn snapshot() -> Snapshot {
         },
         interval: Duration::from_secs(1),
         sweep: Duration::from_micros(3120),
-        targets: Arc::new(TargetSet { generation: 17, pods }),
+        targets: Arc::new(TargetSet { generation: 17, pods, ..TargetSet::default() }),
         device_names: Arc::new(DeviceNames(BTreeMap::from(names))),
         pods: rows.pods,
         containers: rows.containers,

@@ -104,7 +104,7 @@ fn with_the_gone(mut then: Snapshot) -> Snapshot {
     let like = then.pods[0].clone();
     let cgroup = then.pods.last().unwrap().cgroup.clone();
     then.pods.push(PodFigures { target, cgroup, containers: 0..0, ..like });
-    then.targets = Arc::new(TargetSet { generation: 16, pods });
+    then.targets = Arc::new(TargetSet { generation: 16, pods, ..TargetSet::default() });
     then
 }
 

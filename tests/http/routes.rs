@@ -193,7 +193,11 @@ async fn what_has_not_changed_is_not_sent_again() {
     let map = server.get("/api/v1/map").await;
     let tag = map.header("etag").to_owned();
     assert_eq!(server.ask("GET", "/api/v1/map", &[("If-None-Match", &tag)]).await.status, 304);
-    server.targets.send_replace(Arc::new(TargetSet { generation: 18, pods: Vec::new() }));
+    server.targets.send_replace(Arc::new(TargetSet {
+        generation: 18,
+        pods: Vec::new(),
+        ..TargetSet::default()
+    }));
     let map = server.ask("GET", "/api/v1/map", &[("If-None-Match", &tag)]).await;
     assert_eq!(map.json(), json!({ "node": "n1", "generation": 18, "pods": [] }));
 }

@@ -59,6 +59,7 @@ mod stale;
 mod table;
 mod wanderers;
 mod watcher;
+mod whole;
 
 use podvitals_testbed::suite;
 use podvitals_testbed::tests;
@@ -83,6 +84,7 @@ async fn main() -> std::process::ExitCode {
         cpu::counters_lie_between_schedstat_before_and_after_and_rates_agree,
         cpu::throttling_equals_the_file,
         memory::usage_and_working_set_equal_the_files,
+        whole::its_figures_lie_between_two_readings_of_the_files,
         blkio::eight_mebibytes_are_counted_once,
         lifecycle::a_new_container_is_a_target_within_150_ms,
         lifecycle::counters_of_a_pod_never_go_back_through_ten_restarts,

@@ -138,7 +138,7 @@ impl PodSample {
 impl NodeSample {
     /// What is kept of these figures.
     pub fn of(figures: &NodeFigures) -> Self {
-        let NodeFigures { cpu, memory, io, network, rates, booted_at: _ } = figures;
+        let NodeFigures { cpu, memory, io, network, rates, .. } = figures;
         let io = kept(io, |(counters, _)| IoSample { counters: *counters, rates: rates.io });
         let network = kept(network, |(counters, _)| NetworkSample {
             source: NetworkSource::Netns,

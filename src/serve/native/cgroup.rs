@@ -203,7 +203,7 @@ fn device(row: &DeviceRow, names: &DeviceNames) -> document::Device {
     }
 }
 
-fn pressure_document(pressure: &PressureCounters, reasons: &mut Reasons) -> document::Pressure {
+pub(super) fn pressure_document(pressure: &PressureCounters, reasons: &mut Reasons) -> document::Pressure {
     let PressureCounters { cpu, memory, io } = pressure;
     for (path, stall) in [("pressure.cpu", cpu), ("pressure.memory", memory), ("pressure.io", io)] {
         if stall.is_none() {

@@ -1,11 +1,12 @@
 //! `/api/v1/node`: the node's own figures.
 
 use super::super::time::{microseconds, nanoseconds, rfc3339};
-use super::cgroup::io_totals;
-use super::{absent, figure, finite, network, rows};
+use super::cgroup::{Figures, io_totals, pressure_document};
+use super::{absent, cgroup, figure, finite, network, rows};
 use crate::model::document::{self, Reasons};
-use crate::model::snapshot::Snapshot;
-use crate::model::sweep::{NetworkSource, NodeCpu, NodeMemory, Stamped};
+use crate::model::identity::Requests;
+use crate::model::snapshot::{Snapshot, SystemFigures};
+use crate::model::sweep::{NetworkSource, NodeCpu, NodeMemory, NodeTasks, Stamped};
 use crate::model::unavailable::Unavailable;
 
 /// The whole document.
@@ -17,8 +18,15 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
     if let Some(document::NodeCpu { cores: None, .. }) = &cpu {
         absent(&mut reasons, &["cpu.cores"], Unavailable::NotYet);
     }
-    let memory =
-        figure(&node.memory, "memory", &mut reasons).map(|memory| memory_document(memory, wall(memory.at)));
+    let memory = figure(&node.memory, "memory", &mut reasons).map(|memory| {
+        let paging = figure(&node.paging, "memory.anonBytes", &mut reasons).map(|paging| paging.value);
+        document::NodeMemory {
+            anon_bytes: paging.map(|paging| paging.anon_bytes),
+            page_faults: paging.map(|paging| paging.page_faults),
+            major_page_faults: paging.map(|paging| paging.major_page_faults),
+            ..memory_document(memory, wall(memory.at))
+        }
+    });
     let io = figure(&node.io, "io", &mut reasons).map(|io| {
         let (total, devices) = &io.value;
         let devices = rows(&snapshot.devices, devices);
@@ -30,6 +38,16 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
         let rates = node.rates.network;
         network::totals(*total, NetworkSource::Netns, rates, nics, wall(reading.at), &mut reasons)
     });
+    let pids = figure(&node.tasks, "pids", &mut reasons).map(|tasks| {
+        let NodeTasks { current, limit } = tasks.value;
+        if limit.is_none() {
+            // The kernel tells only our own pid namespace's.
+            absent(&mut reasons, &["pids.limit"], Unavailable::Permission);
+        }
+        document::Pids { current, limit }
+    });
+    let pressure = figure(&node.pressure, "pressure", &mut reasons)
+        .map(|pressure| pressure_document(&pressure.value, &mut reasons));
     document::Node {
         node: snapshot.node_name.to_string(),
         tick: snapshot.tick,
@@ -41,6 +59,9 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
         memory,
         io,
         network,
+        pids,
+        pressure,
+        system_containers: node.system.iter().map(|system| system_container(snapshot, system)).collect(),
         unavailable: reasons,
     }
 }
@@ -80,5 +101,21 @@ fn memory_document(memory: &Stamped<NodeMemory>, time_unix_nano: u64) -> documen
         inactive_file_bytes,
         swap_used_bytes,
         swap_total_bytes,
+        ..document::NodeMemory::default()
+    }
+}
+
+fn system_container(snapshot: &Snapshot, system: &SystemFigures) -> document::SystemContainer {
+    let Figures { cpu, memory, pids, pressure, mut unavailable, io: _ } =
+        cgroup::figures(snapshot, &system.cgroup, Requests::default());
+    // On cgroup v1 what was read and written falls when a pod goes.
+    unavailable.retain(|path, _| !path.starts_with("io"));
+    document::SystemContainer {
+        name: system.name.word().to_owned(),
+        cpu,
+        memory,
+        pids,
+        pressure,
+        unavailable,
     }
 }

@@ -15,8 +15,10 @@ use super::time::{microseconds, nanoseconds, rfc3339_seconds};
 use crate::model::counters::{self, InterfaceRow, IoCounters, MemoryCounters, PressureCounters};
 use crate::model::document::Traffic;
 use crate::model::identity::{KnownContainer, KnownPod};
-use crate::model::snapshot::{CgroupFigures, ContainerFigures, CpuFigures, NetworkFigures, Rate, Snapshot};
-use crate::model::sweep::{NetworkSource, Stamped};
+use crate::model::snapshot::{
+    CgroupFigures, ContainerFigures, CpuFigures, NetworkFigures, Rate, Snapshot, SystemFigures,
+};
+use crate::model::sweep::{NetworkSource, NodeTasks, Stamped};
 use crate::model::time::Monotonic;
 
 /// How much of it is asked for.
@@ -47,12 +49,15 @@ impl Page<'_> {
     fn node(&self) -> wire::Node {
         let Snapshot { node, node_name, .. } = self.snapshot;
         let memory = node.memory.as_ref().ok();
+        let paging = node.paging.as_ref().ok().map(|paging| paging.value);
+        let pressure = node.pressure.as_ref().ok();
+        let stalls = pressure.map(|pressure| pressure.value).unwrap_or_default();
         wire::Node {
             node_name: node_name.to_string(),
+            system_containers: node.system.iter().map(|system| self.system(system)).collect(),
             start_time: node.booted_at.map(rfc3339_seconds),
             cpu: node.cpu.as_ref().ok().map(|cpu| wire::Cpu {
-                psi: None,
-                throttling: None,
+                psi: stalls.cpu.map(psi),
                 ..self.cpu(cpu.at, nanoseconds(cpu.value.usage), node.rates.cpu_cores)
             }),
             memory: memory.and_then(|memory| {
@@ -64,13 +69,22 @@ impl Page<'_> {
                     available_bytes: Some(memory.value.total_bytes.saturating_sub(working_set_bytes)),
                     usage_bytes: memory.value.total_bytes.saturating_sub(memory.value.free_bytes),
                     working_set_bytes,
-                    ..wire::Memory::default()
+                    rss_bytes: paging.map(|paging| paging.anon_bytes),
+                    page_faults: paging.map(|paging| paging.page_faults),
+                    major_page_faults: paging.map(|paging| paging.major_page_faults),
+                    psi: stalls.memory.map(psi),
                 })
             }),
+            io: pressure.and_then(|pressure| self.io(pressure)),
             network: node.network.as_ref().ok().filter(|_| self.all).map(|network| {
                 let (_, nics) = &network.value;
                 let nics = rows(&self.snapshot.interfaces, nics);
                 self.interfaces(network.at, nics, NetworkSource::Netns)
+            }),
+            rlimit: node.tasks.as_ref().ok().filter(|_| self.all).map(|tasks| {
+                let (time, time_unix_nano) = self.instant(tasks.at);
+                let NodeTasks { current, limit } = tasks.value;
+                wire::Rlimit { time, time_unix_nano, maxpid: limit, curproc: current }
             }),
             swap: memory.filter(|_| self.all).map(|memory| {
                 let free = memory.value.swap_total_bytes.saturating_sub(memory.value.swap_used_bytes);
@@ -125,10 +139,17 @@ impl Page<'_> {
         })
     }
 
+    fn system(&self, system: &SystemFigures) -> wire::SystemContainer {
+        // On cgroup v1 block I/O falls when a pod goes.
+        let Cgroup { cpu, memory, io, swap, blkio: _ } = self.cgroup(&system.cgroup);
+        let age_seconds = system.cgroup.instants().min().map(|oldest| self.age(oldest));
+        wire::SystemContainer { name: system.name.word().to_owned(), cpu, memory, io, swap, age_seconds }
+    }
+
     fn cgroup(&self, cgroup: &CgroupFigures) -> Cgroup {
         let pressure = cgroup.pressure.as_ref().ok();
         let stalls = pressure.map(|pressure| pressure.value).unwrap_or_default();
-        let PressureCounters { cpu: on_cpu, memory: on_memory, io: on_io } = stalls;
+        let PressureCounters { cpu: on_cpu, memory: on_memory, io: _ } = stalls;
         let memory = cgroup.memory.as_ref().ok();
         let io = cgroup.io.as_ref().ok().filter(|_| self.all);
         Cgroup {
@@ -141,10 +162,7 @@ impl Page<'_> {
                 let document = self.memory(memory, cgroup.limits.memory_bytes)?;
                 Some(wire::Memory { psi: on_memory.map(psi), ..document })
             }),
-            io: pressure.filter(|_| self.all).and_then(|pressure| {
-                let (time, time_unix_nano) = self.instant(pressure.at);
-                Some(wire::Io { time, time_unix_nano, psi: psi(on_io?) })
-            }),
+            io: pressure.and_then(|pressure| self.io(pressure)),
             swap: memory
                 .filter(|_| self.all)
                 .and_then(|memory| Some(self.swap(memory.at, memory.value.swap_bytes?, None))),
@@ -207,6 +225,12 @@ impl Page<'_> {
             // As in the kubelet's list `lo` is not.
             interfaces: rows.filter(|row| row.counted || row.primary).map(named).collect(),
         }
+    }
+
+    fn io(&self, pressure: &Stamped<PressureCounters>) -> Option<wire::Io> {
+        let stall = pressure.value.io.filter(|_| self.all)?;
+        let (time, time_unix_nano) = self.instant(pressure.at);
+        Some(wire::Io { time, time_unix_nano, psi: psi(stall) })
     }
 
     fn swap(&self, at: Monotonic, swap_usage_bytes: u64, swap_available_bytes: Option<u64>) -> wire::Swap {

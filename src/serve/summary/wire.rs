@@ -16,10 +16,14 @@ documents! {
     }
     Node {
         node_name: String,
+        /// Those whose cgroup is known: `pods`, `kubelet`, `runtime`.
+        system_containers: Vec<SystemContainer>,
         start_time?: String,
         cpu?: Cpu,
         memory?: Memory,
+        io?: Io,
         network?: Network,
+        rlimit?: Rlimit,
         swap?: Swap,
         /// Added: all disks.
         blkio?: BlockIo,
@@ -39,6 +43,23 @@ documents! {
         blkio?: BlockIo,
         /// Added: of the oldest figure, when the document was rendered.
         age_seconds: f64,
+    }
+    /// As a container has them, and each of them may be missing.
+    SystemContainer {
+        name: String,
+        cpu?: Cpu,
+        memory?: Memory,
+        io?: Io,
+        swap?: Swap,
+        /// Added: of the oldest figure, when the document was rendered.
+        age_seconds?: f64,
+    }
+    Rlimit {
+        time: String,
+        /// Added.
+        time_unix_nano: u64,
+        maxpid?: u64,
+        curproc: u64,
     }
     PodReference {
         name: String,

@@ -1,0 +1,171 @@
+//! What the node as a whole is under: pressure, page faults, tasks.
+//!
+//! `/proc/pressure/*` (`Documentation/accounting/psi.rst`), `/proc/vmstat`, `/proc/loadavg` (proc(5)).
+//!
+//! # Whose limit of tasks
+//! Since 6.14 `/proc/sys/kernel/pid_max` is the reader's pid namespace's, whichever `/proc` it is read
+//! through, and a new namespace begins with the largest there can be: on a host with 32,768 a container
+//! reads 4,194,304. So outside the host's pid namespace such a kernel is not asked.
+
+use std::path::{Path, PathBuf};
+
+use super::cgroup::pressure::parse_stall;
+use super::kept_file::{KeptFile, unavailable};
+use super::node_files::{parse_paging, parse_tasks};
+use super::{HostRoot, read, syscall, text};
+use crate::model::counters::{PressureCounters, Stall};
+use crate::model::health::{Health, Room, Trouble};
+use crate::model::sweep::{NodePaging, NodeTasks, Reading, Stamped};
+use crate::model::unavailable::Unavailable;
+
+/// Reads them again and again.
+#[derive(Debug)]
+pub(super) struct NodeLoad {
+    vmstat: KeptFile,
+    loadavg: KeptFile,
+    /// CPU, memory, I/O.
+    pressure: [KeptFile; 3],
+    /// `pid_max`, where it is the host's, and `threads-max`.
+    task_limits: Vec<PathBuf>,
+    page_bytes: u64,
+}
+
+impl NodeLoad {
+    /// Opens nothing yet.
+    pub(super) fn new(root: &HostRoot) -> Self {
+        let kept = |file: &str| KeptFile::new(root.proc.join(file));
+        Self {
+            vmstat: kept("vmstat"),
+            loadavg: kept("loadavg"),
+            pressure: ["pressure/cpu", "pressure/memory", "pressure/io"].map(kept),
+            task_limits: task_limits(root),
+            page_bytes: rustix::param::page_size() as u64,
+        }
+    }
+
+    /// Anonymous memory and page faults of all processes.
+    pub(super) fn read_paging(&mut self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodePaging> {
+        health.begin_read(0, read::NODE_VMSTAT);
+        self.vmstat.read_as(buffer, health, |vmstat| parse_paging(vmstat, self.page_bytes))
+    }
+
+    /// Stalls of all tasks; what the kernel does not account for is absent.
+    pub(super) fn read_pressure(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        health: &Health,
+    ) -> Reading<PressureCounters> {
+        health.begin_read(0, read::NODE_PRESSURE);
+        let [cpu, memory, io] = &mut self.pressure;
+        let cpu = read_stall(cpu, buffer, health)?;
+        let mut other = |file| read_stall(file, buffer, health).ok().map(|stall| stall.value);
+        let value = PressureCounters { cpu: Some(cpu.value), memory: other(memory), io: other(io) };
+        Ok(Stamped { at: cpu.at, value })
+    }
+
+    /// Tasks there are, and may be.
+    pub(super) fn read_tasks(&mut self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodeTasks> {
+        health.begin_read(0, read::NODE_LOADAVG);
+        let current = self.loadavg.read_as(buffer, health, parse_tasks)?;
+        // The smaller counts: without one of them nobody can say.
+        let mut limits = self.task_limits.iter().map(|path| read_number(path, buffer, health));
+        let limit = limits.try_fold(u64::MAX, |least, limit| Some(least.min(limit?)));
+        let limit = limit.filter(|_| !self.task_limits.is_empty());
+        Ok(Stamped { at: current.at, value: NodeTasks { current: current.value, limit } })
+    }
+
+    /// Descriptors held.
+    pub(super) fn descriptors(&self) -> usize {
+        let kept = [&self.vmstat, &self.loadavg].into_iter().chain(&self.pressure);
+        kept.filter(|kept| kept.is_open()).count()
+    }
+}
+
+fn read_stall(file: &mut KeptFile, buffer: &mut Vec<u8>, health: &Health) -> Reading<Stall> {
+    if !file.is_open() && !syscall::is_there(file.path()).map_err(|errno| unavailable(errno, health))? {
+        return Err(Unavailable::KernelWithoutPsi);
+    }
+    file.read_as(buffer, health, |text| parse_stall(text).ok())
+}
+
+fn task_limits(root: &HostRoot) -> Vec<PathBuf> {
+    let kernel = root.proc.join("sys/kernel");
+    let release = super::node::kernel_release(root).unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
+    let release: (u32, u32) = (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0));
+    if release >= (6, 14) && !is_in_first_pid_namespace() {
+        return Vec::new();
+    }
+    vec![kernel.join("pid_max"), kernel.join("threads-max")]
+}
+
+/// The kernel's own number for the pid namespace it starts with: `PROC_PID_INIT_INO` (`proc_ns.h`).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+fn is_in_first_pid_namespace() -> bool {
+    syscall::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino == FIRST_PID_NAMESPACE)
+}
+
+fn read_number(path: &Path, buffer: &mut Vec<u8>, health: &Health) -> Option<u64> {
+    for _ in 0..2 {
+        if let Err(errno) = read::read_path(path, buffer) {
+            unavailable(errno, health);
+            return None;
+        }
+        match text::parse_single_u64(buffer) {
+            Some(number) => return Some(number),
+            None => health.count(Room::Host, Trouble::Malformed),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts what the kernel counts of all tasks in another place: directories of `/proc`.
+    fn threads() -> u64 {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let tasks = processes.filter_map(|process| std::fs::read_dir(process.path().join("task")).ok());
+        tasks.map(|tasks| tasks.count() as u64).sum()
+    }
+
+    #[test]
+    fn of_this_machine() {
+        let root = HostRoot { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into(), sys: "/sys".into() };
+        let (mut load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
+        let before = load.read_paging(&mut buffer, &health).unwrap().value;
+        // Each page that is touched for the first time is one fault, and is anonymous from then on.
+        const PAGES: usize = 4096;
+        let touched = vec![1_u8; PAGES * rustix::param::page_size()];
+        let after = load.read_paging(&mut buffer, &health).unwrap().value;
+        assert!(after.page_faults - before.page_faults > PAGES as u64 / 2, "{before:?}, {after:?}");
+        assert!(
+            after.anon_bytes > touched.len() as u64 && before.major_page_faults <= after.major_page_faults
+        );
+        drop(touched);
+
+        let around = threads();
+        let tasks = load.read_tasks(&mut buffer, &health).unwrap().value;
+        let all = around.min(threads()).saturating_sub(30)..=around.max(threads()) + 30;
+        assert!(all.contains(&tasks.current), "{tasks:?} of {around}");
+        assert!(tasks.limit.is_none_or(|limit| limit > tasks.current), "{tasks:?}");
+        if std::path::Path::new("/proc/pressure/cpu").exists() {
+            let pressure = load.read_pressure(&mut buffer, &health).unwrap().value;
+            assert!(pressure.memory.is_some() && pressure.io.is_some(), "{pressure:?}");
+            assert_eq!(load.descriptors(), 5);
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_pressure_says_so_and_is_not_complained_about() {
+        let nowhere = std::env::temp_dir().join("podvitals-no-such-proc");
+        let root = HostRoot { proc: nowhere.clone(), cgroup: nowhere.clone(), sys: nowhere };
+        let (mut load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
+        let pressure = load.read_pressure(&mut buffer, &health);
+        assert_eq!(pressure.unwrap_err(), Unavailable::KernelWithoutPsi);
+        assert_eq!(health.counted(Room::Host, Trouble::Denied), 0);
+        assert_eq!(load.read_tasks(&mut buffer, &health).unwrap_err(), Unavailable::Permission);
+    }
+}
