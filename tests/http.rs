@@ -29,6 +29,8 @@ mod earlier;
 mod exposition;
 #[path = "http/heapster.rs"]
 mod heapster;
+#[path = "http/hostile.rs"]
+mod hostile;
 #[path = "http/kubelet.rs"]
 mod kubelet;
 #[path = "http/kubelet_shape.rs"]

@@ -28,10 +28,14 @@ def get(address, path):
         return answer.read().decode()
 
 
-def pods(address):
-    """The pods that have a name, each with what was read of it."""
+def sweep(address):
+    """The number of the last sweep, and the pods in it that have a name, each with what was read of it."""
     document = json.loads(get(address, "/api/v1/pods"))
-    return [pod for pod in document["pods"] if "name" in pod]
+    return document["tick"], [pod for pod in document["pods"] if "name" in pod]
+
+
+def pods(address):
+    return sweep(address)[1]
 
 
 def check(holds, what):
@@ -49,3 +53,15 @@ def until(what, look):
         if time.monotonic() > deadline:
             sys.exit(f"{sys.argv[0]}: waited in vain until {what}")
         time.sleep(0.2)
+
+
+def of_one_sweep(address, look):
+    """What `look` found in one and the same sweep, and the pods in it."""
+
+    def once():
+        before, there = sweep(address)
+        found = look()
+        after, _ = sweep(address)
+        return (found, there) if found and before == after else None
+
+    return until("it finds what it looks for before the next sweep", once)

@@ -52,10 +52,10 @@ pub(crate) async fn run(podvitals: &Path, duration: Option<Duration>) -> Result<
     let testbed = start().await?;
     let pods = start_pods(&testbed).await?;
     let log = testbed.scratch().join("podvitals.log");
-    let port = free_port()?;
-    eprintln!("==> starting podvitals on port {port}");
-    let mut daemon = start_daemon(&testbed, podvitals, port, &log)?;
-    wait_until_ready(&mut daemon, port, &log).await?;
+    eprintln!("==> starting podvitals");
+    let mut daemon = start_daemon(&testbed, podvitals, &log)?;
+    let port = wait_until_ready(&mut daemon, &log).await?;
+    eprintln!("==> podvitals answers on port {port}");
     print_invitation(podvitals, port, duration);
     let mut table = testbed.spawn(
         Command::new(podvitals)
@@ -162,14 +162,10 @@ async fn restart_for_ever(pods: &[Pod]) -> Result<()> {
     }
 }
 
-/// Our usual port, or any that is free when something listens there already.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    Ok(listener.and_then(|listener| listener.local_addr()).context("no free port on 127.0.0.1")?.port())
-}
-
-fn start_daemon(testbed: &Testbed, podvitals: &Path, port: u16, log: &Path) -> Result<Child> {
+/// On our usual port, or on any that is free when something listens there already.
+fn start_daemon(testbed: &Testbed, podvitals: &Path, log: &Path) -> Result<Child> {
+    let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).is_ok();
+    let port = if is_free { PORT } else { 0 };
     let out = File::create(log).with_context(|| log.display().to_string())?;
     testbed.spawn(
         Command::new(podvitals)
@@ -182,9 +178,16 @@ fn start_daemon(testbed: &Testbed, podvitals: &Path, port: u16, log: &Path) -> R
     )
 }
 
-async fn wait_until_ready(daemon: &mut Child, port: u16, log: &Path) -> Result<()> {
+/// The port on which it answers, once it is ready.
+async fn wait_until_ready(daemon: &mut Child, log: &Path) -> Result<u16> {
     let deadline = Instant::now() + READY_PATIENCE;
-    while !is_ready(port).await {
+    loop {
+        let port = port_in(&read_log(log));
+        if let Some(port) = port
+            && is_ready(port).await
+        {
+            return Ok(port);
+        }
         if let Some(status) = daemon.try_wait()? {
             bail!("podvitals ended: {status}\n{}", read_log(log));
         }
@@ -193,7 +196,12 @@ async fn wait_until_ready(daemon: &mut Child, port: u16, log: &Path) -> Result<(
         }
         sleep(Duration::from_millis(100)).await;
     }
-    Ok(())
+}
+
+/// Where it listens, as it says itself: `address=http://127.0.0.1:9790`.
+fn port_in(log: &str) -> Option<u16> {
+    let (_, rest) = log.split_once("address=http://127.0.0.1:")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 async fn is_ready(port: u16) -> bool {

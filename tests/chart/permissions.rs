@@ -77,7 +77,7 @@ fn no_role_has_a_wildcard_a_secret_or_the_proxy_of_a_node() {
                 let named: Vec<_> = named.into_iter().flat_map(render::texts).collect();
                 assert!(!named.iter().any(|name| ["*", "secrets", "nodes/proxy"].contains(name)), "{case}");
                 for path in render::texts(&rule["nonResourceURLs"]) {
-                    assert!(path.len() > 2, "{case}: {path} is everything");
+                    assert!(path == "/" || path.len() > 2, "{case}: {path} is everything");
                 }
             }
         }
@@ -96,6 +96,40 @@ fn the_reader_may_get_paths_and_is_nobody_until_bound() {
     let bound = render::of_kind(&documents, "ClusterRoleBinding")
         .any(|binding| binding["roleRef"]["name"] == "podvitals-reader");
     assert!(!bound);
+}
+
+/// As RBAC has it: a path, or the beginning of one with a `*`.
+fn covers(granted: &str, path: &str) -> bool {
+    granted.strip_suffix('*').map_or(granted == path, |beginning| path.starts_with(beginning))
+}
+
+#[test]
+fn the_reader_may_get_all_that_is_served_with_docker_s_versions_in_front() {
+    let documents = render::case("default");
+    let mut roles = render::of_kind(&documents, "ClusterRole");
+    let reader = roles.find(|role| role["metadata"]["name"] == "podvitals-reader").unwrap();
+    let granted = render::texts(&reader["rules"][0]["nonResourceURLs"]);
+    // The page at `/` has every route.
+    let page = render::read("tests/golden/page.txt");
+    let lines = page.lines().filter(|line| line.starts_with('/'));
+    let mut served: Vec<String> = lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert!(served.len() > 40, "{served:?}");
+    // What needs no right.
+    served.retain(|path| !["/livez", "/readyz", "/healthz"].iter().any(|open| path.starts_with(open)));
+    let of_docker = |path: &&String| {
+        ["/_ping", "/info", "/events", "/containers/", "/version"].iter().any(|its| path.starts_with(its))
+    };
+    let versioned = served.iter().filter(of_docker).map(|path| format!("/v1.44{path}"));
+    let versioned: Vec<_> = versioned.collect();
+    assert_eq!(versioned.len(), 7, "{versioned:?}");
+    for path in served.iter().chain(&versioned) {
+        assert!(granted.iter().any(|granted| covers(granted, path)), "{path} is not among {granted:?}");
+    }
+    for granted in &granted {
+        // With and without a part after it, the API of old is one of both.
+        let is_served = |path: &String| covers(granted, path) || path.starts_with(&format!("{granted}/"));
+        assert!(served.iter().chain(&versioned).any(is_served), "{granted} is not served");
+    }
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! ServiceAccounts that tests read with, and what they may do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use podvitals_testbed::Cluster;
+use podvitals_testbed::wait_for;
 use serde_json::Value;
 use serde_json::json;
+
+use crate::stage::PATIENCE;
 
 /// Long enough for any test; Kubernetes refuses less than ten minutes.
 const TOKEN: Duration = Duration::from_secs(3600);
@@ -23,14 +27,27 @@ impl<'a> Account<'a> {
         Self { cluster, name: name.to_owned(), made: Vec::new() }
     }
 
-    /// The ClusterRole of that name holds for it from now on.
+    /// The ClusterRole of that name, which grants it something new, holds for it when this returns.
     pub(crate) async fn bind(mut self, role: &str) -> Self {
+        let before = self.rights().await.unwrap();
         let (binding, account) = (format!("{}-{role}", self.name), format!("default:{}", self.name));
         let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={account}"));
         let arguments = ["create", "clusterrolebinding", &binding, &role, &account];
         self.cluster.kubectl(&arguments).await.unwrap();
         self.made.push(["clusterrolebinding".to_owned(), binding]);
+        // Whoever decides upon requests hears of it in its own time, and podvitals remembers a no.
+        let bound = wait_for("the binding to hold", PATIENCE, async || {
+            Ok((self.rights().await? != before).then_some(()))
+        });
+        bound.await.unwrap();
         self
+    }
+
+    /// What the API server would let it do now.
+    async fn rights(&self) -> anyhow::Result<BTreeSet<String>> {
+        let account = format!("--as=system:serviceaccount:default:{}", self.name);
+        let said = self.cluster.kubectl(&["auth", "can-i", "--list", "--no-headers", &account]).await?;
+        Ok(said.lines().map(str::to_owned).collect())
     }
 
     /// A ClusterRole of these rules is made, and holds for it.
@@ -57,6 +74,16 @@ impl<'a> Account<'a> {
             self.cluster.kubectl(&["delete", kind, name]).await.unwrap();
         }
     }
+}
+
+/// Waits until the binding holds that lets this ServiceAccount, `namespace:name`, read podvitals.
+pub(crate) async fn until_it_may_read(cluster: &Cluster, account: &str) -> anyhow::Result<()> {
+    let account = format!("--as=system:serviceaccount:{account}");
+    wait_for("the binding to hold", PATIENCE, async || {
+        // It says no by its exit code, too.
+        cluster.kubectl(&["auth", "can-i", "get", "/stats/summary", &account]).await.map(|_| Some(()))
+    })
+    .await
 }
 
 /// Everything podvitals serves, and nothing of the API server's own but what has the same path.

@@ -55,9 +55,12 @@ pub(crate) async fn certificates_open_and_are_replaced_without_a_restart(stage: 
     let second = ours.server("second.example");
     second.put(cluster, NAMESPACE, "serving").await;
     // The kubelet brings a changed secret with the pod's next sync, once a minute, or at once when the pod
-    // itself is changed.
-    cluster.kubectl(&["annotate", "pod", "-n", NAMESPACE, &pod, "podvitals.test/sync=now"]).await.unwrap();
+    // itself is changed. Of the secret it may hear a moment later than of the pod.
+    let mut syncs = 0;
     wait_for("the new certificate", PATIENCE, async || {
+        syncs += 1;
+        let sync = format!("podvitals.test/sync={syncs}");
+        cluster.kubectl(&["annotate", "--overwrite", "pod", "-n", NAMESPACE, &pod, &sync]).await?;
         // An idle connection is not kept for ever; this one is to be older than the certificate.
         ensure!(kept.get("/livez").await?.status == 200, "/livez on the old connection");
         Ok((anybody.served_certificate().await? == second.der()).then_some(()))

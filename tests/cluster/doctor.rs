@@ -1,11 +1,15 @@
 //! `kubectl exec … -- /podvitals doctor`: what the daemon's own pod is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use podvitals_testbed::wait_for;
 use serde_json::Value;
 
 use crate::release::Release;
+use crate::stage::PATIENCE;
 use crate::stage::Stage;
+use crate::zoo::pods;
 
 /// How it ended, what it said to people on stderr, and the report.
 async fn doctor(stage: &Stage, release: Release) -> (Option<i32>, String, Value) {
@@ -21,20 +25,35 @@ async fn doctor(stage: &Stage, release: Release) -> (Option<i32>, String, Value)
     (output.status.code(), errors, report)
 }
 
+/// The report of the shared release, and how many pods there were all the while: those of other tests may
+/// still be on their way out.
+async fn while_no_pod_comes_or_goes(stage: &Stage) -> ((Option<i32>, String, Value), usize) {
+    let uids = async || {
+        let uid = |pod: &Value| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        anyhow::Ok(pods(stage, "").await?.iter().map(uid).collect::<BTreeSet<_>>())
+    };
+    wait_for("the same pods before and after", PATIENCE, async || {
+        let before = uids().await?;
+        let report = doctor(stage, Release::SHARED).await;
+        Ok((uids().await? == before).then_some((report, before.len())))
+    })
+    .await
+    .unwrap()
+}
+
 fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
     let mut checks = report["checks"].as_array().unwrap().iter();
     checks.find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name} in {report:#}"))
 }
 
 pub(crate) async fn the_default_profile_is_told_what_it_cannot_have(stage: Arc<Stage>) {
-    let (code, errors, report) = doctor(&stage, Release::SHARED).await;
+    let ((code, errors, report), pods) = while_no_pod_comes_or_goes(&stage).await;
     assert_eq!((code, errors.as_str(), &report["works"]), (Some(0), "", &true.into()), "{report:#}");
     assert_eq!(report["node"], stage.cluster.node_name(), "by the chart's variable");
     let daemon = check(&report, "daemon");
     assert_eq!(daemon["found"], "no flag of it that is not given here", "{daemon:#}");
     // The API server answers, with the daemon's token, and names as many pods as it does.
     let api = check(&report, "API server");
-    let pods = stage.cluster.get_json(&["pods", "-A"]).await.unwrap()["items"].as_array().unwrap().len();
     assert_eq!(api["found"], format!("lists {pods} pods of node {}", stage.cluster.node_name()), "{api:#}");
     let user = check(&report, "user");
     assert_eq!(user["found"], "user 65532, groups 65532, no capability", "{user:#}");

@@ -194,19 +194,23 @@ async fn network_equals_the_host_s_end(scenery: &Scenery<'_>, both: &Both<'_>) {
 
 /// Compares every pod's network with the host's end of its veth, in a sweep during which nothing moved.
 async fn while_quiet(scenery: &Scenery<'_>, both: &Both<'_>, least: [u64; 2]) {
-    let links = || KINDS.map(|kind| scenery.on_node(kind).host_counters().unwrap());
+    let links = || {
+        KINDS.map(|kind| {
+            let on_node = scenery.on_node(kind);
+            (on_node.host_counters().unwrap(), oracle::net_dev(on_node.sandbox_pid, "eth0"))
+        })
+    };
     for _ in 0..20 {
         let before = links();
         let list = both.next_list().await;
         if before != links() {
             continue;
         }
-        for (kind, host) in KINDS.into_iter().zip(before) {
+        for (kind, (host, own)) in KINDS.into_iter().zip(before) {
             let on_node = scenery.on_node(kind);
             let network = pod(&list, &on_node.uid).network.clone().unwrap();
             let total = &network.total;
             assert_eq!(network.source.as_deref(), Some("netns"), "{kind}");
-            let own = oracle::net_dev(on_node.sandbox_pid, "eth0");
             assert_eq!(oracle::counters(total), own, "{kind}: its own interface");
             assert_eq!(
                 [total.tx_bytes, total.tx_packets, total.rx_bytes, total.rx_packets],
@@ -221,7 +225,7 @@ async fn while_quiet(scenery: &Scenery<'_>, both: &Both<'_>, least: [u64; 2]) {
                 assert!(possible.contains(&counted), "{kind}: {counted} bytes for {payload} of payload");
             }
         }
-        println!("       {least:?} bytes of payload: {} packets out", before[0].rx_packets);
+        println!("       {least:?} bytes of payload: {} packets out", before[0].0.rx_packets);
         return;
     }
     panic!("the links were never quiet for a whole sweep");

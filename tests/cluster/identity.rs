@@ -217,7 +217,7 @@ async fn a_name_goes_on_to_a_new_uid(stage: &Stage, zoo: &Zoo, reader: &Reader) 
     stage.cluster.kubectl(&forced).await.unwrap();
     stage.cluster.apply(&slow).await.unwrap();
     let new = running(zoo, reader, "slow", &old).await;
-    // The kubelet gives the old one its 8 seconds, though the API server has forgotten it.
+    // The kubelet gives the old one its half minute, though the API server has forgotten it.
     let both: Map = reader.json("/api/v1/map").await;
     let there = |uid: &str| both.pods.iter().any(|pod| pod.runtime_uid == uid);
     assert!(there(&old) && there(&new), "the old one is gone before the new one runs: nothing was shown");
@@ -258,7 +258,7 @@ fn slow_pod() -> String {
         "kind": "Pod",
         "metadata": { "name": "slow", "namespace": ZOO, "labels": { "app": "slow" } },
         "spec": {
-            "terminationGracePeriodSeconds": 8,
+            "terminationGracePeriodSeconds": 30,
             "containers": [{
                 "name": "app",
                 "image": "localhost/load:1",

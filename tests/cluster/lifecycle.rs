@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::ensure;
 use podvitals_testbed::wait_for;
 use serde_json::Value;
-use serde_json::json;
 
 use crate::release::Release;
 use crate::stage::PATIENCE;
@@ -124,9 +123,8 @@ pub(crate) async fn any_values_become_any_others_and_all_goes_at_the_end(stage: 
 
 pub(crate) async fn a_namespace_that_forbids_host_paths_gets_the_reason(stage: Arc<Stage>) {
     let namespace = "baseline";
-    stage.cluster.create_namespace(namespace).await.unwrap();
-    let label = "pod-security.kubernetes.io/enforce=baseline";
-    stage.cluster.kubectl(&["label", "namespace", namespace, label]).await.unwrap();
+    let label = ("pod-security.kubernetes.io/enforce", "baseline");
+    stage.cluster.create_namespace_with(namespace, label).await.unwrap();
     let notes = stage.install("barred", namespace, &[]).await.unwrap();
     let advice = "kubectl label --overwrite namespace baseline pod-security.kubernetes.io/enforce=privileged";
     assert!(notes.contains(advice), "{notes}");
@@ -156,13 +154,10 @@ pub(crate) async fn a_namespace_that_forbids_host_paths_gets_the_reason(stage: A
 
 /// The namespaces, and the kinds that the monitors and certificates are of. May be called again.
 async fn prepare(stage: &Stage) {
-    let privileged = json!({ "pod-security.kubernetes.io/enforce": "privileged" });
-    let namespaces = [NAMESPACE, ELSEWHERE].map(|name| {
-        let metadata = json!({ "name": name, "labels": privileged });
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })
-    });
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": namespaces }).to_string();
-    stage.cluster.apply(&list).await.unwrap();
+    // With all that a controller puts into them, which otherwise would seem to be left of a release.
+    for name in [NAMESPACE, ELSEWHERE] {
+        stage.make_namespace(name).await.unwrap();
+    }
     stage.cluster.apply(KINDS_OF_OTHERS).await.unwrap();
     let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
     stage.cluster.kubectl(&established).await.unwrap();

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use podvitals_testbed::Beside;
 use podvitals_testbed::wait_for;
 use serde_json::Value;
 use serde_json::json;
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use crate::accounts::Account;
@@ -53,9 +53,11 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
     stage.cluster.apply(&climber().to_string()).await.unwrap();
     stage.until_rolled_out(ON_NODE.namespace(), &ON_NODE.full_name()).await.unwrap();
     let account = account(&stage).await;
-    let mut program = start(&stage, &account).await;
+    let (mut program, port) = start(&stage, &account).await;
     until_available(&stage, &mut program).await;
 
+    let climbs = ["rollout", "status", "-n", PLACE, "deployment/topped", "--timeout=90s"];
+    stage.cluster.kubectl(&climbs).await.unwrap();
     let lasting = lasting(&stage).await;
     assert!(lasting.len() >= 4, "{lasting:?}");
     until_all_are_there(&stage, &lasting).await;
@@ -70,7 +72,7 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
             line.unwrap_or_else(|| panic!("no {wanted:?} in\n{shown}")).split_whitespace().collect();
         assert!(words[3].ends_with('m') && words[4].ends_with("Mi"), "{words:?}");
     }
-    the_climber_s_figure_is_the_scheduler_s(&stage).await;
+    the_climber_s_figure_is_the_scheduler_s(&stage, &lasting).await;
     let (polls, ()) =
         tokio::join!(nothing_drops_out_while_others_come_and_go(&stage, &lasting), until_scaled(&stage));
     println!(
@@ -81,7 +83,7 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
 
     // First, or nothing could be deleted: the API server asks every API that is registered.
     stage.cluster.kubectl(&["delete", "apiservice", "v1beta1.metrics.k8s.io"]).await.unwrap();
-    drop(program);
+    drop((program, port));
     stage.cluster.kubectl(&["delete", "service,endpointslice", "-n", "kube-system", PROGRAM]).await.unwrap();
     stage.cluster.kubectl(&["delete", "rolebinding", "-n", "kube-system", PROGRAM]).await.unwrap();
     account.remove().await;
@@ -141,11 +143,16 @@ async fn account(stage: &Stage) -> Account<'_> {
     account.bind("system:auth-delegator").await
 }
 
-/// Starts it, and registers it as the cluster's `metrics.k8s.io`.
-async fn start(stage: &Stage, account: &Account<'_>) -> Beside {
+/// Starts it, and registers it as the cluster's `metrics.k8s.io`. The socket keeps its port from everybody
+/// else: it takes no port of its own choice, and one that was found free may be somebody's a moment later.
+async fn start(stage: &Stage, account: &Account<'_>) -> (Beside, TcpSocket) {
     let cluster = &stage.cluster;
     let address = cluster.node_address();
-    let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.set_reuseport(true).unwrap();
+    // Bound, it holds the port; as long as it does not listen, every connection is metrics-server's.
+    kept.bind((address, 0).into()).unwrap();
+    let port = kept.local_addr().unwrap().port();
     let kubeconfig = cluster.kubeconfig_of(PROGRAM, &account.token().await).unwrap();
     let kubeconfig = kubeconfig.display();
     let certificates = cluster.folder_for(PROGRAM).unwrap();
@@ -157,6 +164,7 @@ async fn start(stage: &Stage, account: &Account<'_>) -> Beside {
             format!("--authorization-kubeconfig={kubeconfig}"),
             format!("--bind-address={address}"),
             format!("--secure-port={port}"),
+            "--permit-port-sharing".to_owned(),
             format!("--cert-dir={}", certificates.display()),
             // From here on as the README says.
             format!("--kubelet-port={TLS_PORT}"),
@@ -200,7 +208,7 @@ async fn start(stage: &Stage, account: &Account<'_>) -> Beside {
     });
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [service, slice, registered] });
     cluster.apply(&list.to_string()).await.unwrap();
-    program.unwrap()
+    (program.unwrap(), kept)
 }
 
 async fn until_available(stage: &Stage, program: &mut Beside) {
@@ -265,11 +273,13 @@ async fn until_all_are_there(stage: &Stage, lasting: &BTreeSet<(String, String, 
 }
 
 /// The scheduler's own clock says the same of the same ten seconds.
-async fn the_climber_s_figure_is_the_scheduler_s(stage: &Stage) {
-    let selector = format!("app={PLACE}");
-    let list = stage.cluster.get_json(&["pods", "-n", PLACE, "-l", &selector]).await.unwrap();
-    let pod = list["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
-    let on_node = stage.cluster.find_on_node(PLACE, &pod).await.unwrap().unwrap();
+async fn the_climber_s_figure_is_the_scheduler_s(
+    stage: &Stage,
+    lasting: &BTreeSet<(String, String, String)>,
+) {
+    // One that ran at the beginning: the autoscaler may be adding others already.
+    let (_, pod, _) = lasting.iter().find(|(place, ..)| place == PLACE).unwrap();
+    let on_node = stage.cluster.find_on_node(PLACE, pod).await.unwrap().unwrap();
     let pid = on_node.container("climber").unwrap().pid;
     let (clock, begun) = (Schedstat::record(pid), now());
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{PLACE}/pods/{pod}");

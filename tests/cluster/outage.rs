@@ -444,17 +444,20 @@ async fn prepare(stage: &Stage) {
     }
 }
 
+/// For a pod to run: scheduler and kubelet may have lost the API server too, and take longer to come back.
+const RUNS: Duration = Duration::from_secs(150);
+
 /// A pod with one container, `app`, that uses some CPU; running when this returns.
 async fn make_pod(stage: &Stage, name: &str) -> PodOnNode {
     stage.cluster.apply(&pod_manifest(name, json!(0)).to_string()).await.unwrap();
     let what = format!("{name} to run");
-    let running = wait_for(&what, PATIENCE, async || {
+    let running = wait_for(&what, RUNS, async || {
         let found = stage.cluster.find_on_node(NAMESPACE, name).await?;
         Ok(found.filter(|pod| pod.container("app").is_ok()))
     });
     let found = running.await.unwrap();
     let ready = format!("pod/{name}");
-    let wait = ["wait", "-n", NAMESPACE, "--for=condition=Ready", ready.as_str(), "--timeout=60s"];
+    let wait = ["wait", "-n", NAMESPACE, "--for=condition=Ready", ready.as_str(), "--timeout=150s"];
     stage.cluster.kubectl(&wait).await.unwrap();
     found
 }

@@ -145,9 +145,8 @@ pub(crate) async fn pod_security_takes_it_only_where_the_notes_say(stage: Arc<St
     }
     for (level, allowed) in [("restricted", false), ("baseline", false), ("privileged", true)] {
         let namespace = format!("level-{level}");
-        stage.cluster.create_namespace(&namespace).await.unwrap();
-        let label = format!("pod-security.kubernetes.io/enforce={level}");
-        stage.cluster.kubectl(&["label", "namespace", &namespace, &label]).await.unwrap();
+        let label = ("pod-security.kubernetes.io/enforce", level);
+        stage.cluster.create_namespace_with(&namespace, label).await.unwrap();
         stage.cluster.kubectl(&["create", "serviceaccount", RELEASE, "-n", &namespace]).await.unwrap();
         let refused = try_pod(&stage, &namespace, &spec).await;
         assert_eq!(refused.is_none(), allowed, "{level}: {refused:?}");

@@ -11,6 +11,7 @@ use podvitals_testbed::suite;
 use podvitals_testbed::wait_for;
 use serde_json::json;
 
+use crate::accounts::until_it_may_read;
 use crate::reader::Reader;
 use crate::release::Release;
 use crate::token::token_of;
@@ -89,10 +90,7 @@ impl Stage {
 
     /// A namespace whose pods may mount host paths, as the README says it has to be.
     pub(crate) async fn make_namespace(&self, name: &str) -> anyhow::Result<()> {
-        self.cluster.create_namespace(name).await?;
-        let label = "pod-security.kubernetes.io/enforce=privileged";
-        self.cluster.kubectl(&["label", "namespace", name, label]).await?;
-        Ok(())
+        self.cluster.create_namespace_with(name, ("pod-security.kubernetes.io/enforce", "privileged")).await
     }
 
     /// What every release on this cluster is told: which image, and where the API server is, since
@@ -191,6 +189,7 @@ impl Stage {
         });
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": [account, role, binding] });
         self.cluster.apply(&list.to_string()).await.unwrap();
+        until_it_may_read(&self.cluster, &format!("default:{SCRAPER}")).await.unwrap();
         self.cluster.token_for("default", SCRAPER, Duration::from_secs(600)).await.unwrap()
     }
 

@@ -10,6 +10,7 @@ use podvitals_testbed::wait_for;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::accounts::until_it_may_read;
 use crate::stage::PATIENCE;
 use crate::stage::RELEASE;
 use crate::stage::Stage;
@@ -109,6 +110,7 @@ pub(crate) async fn reader_token(stage: &Stage, namespace: &str) -> String {
     let role = format!("--clusterrole={RELEASE}-reader");
     let account = format!("--serviceaccount={namespace}:scraper");
     cluster.kubectl(&["create", "clusterrolebinding", namespace, &role, &account]).await.unwrap();
+    until_it_may_read(cluster, &format!("{namespace}:scraper")).await.unwrap();
     cluster.token_for(namespace, "scraper", Duration::from_secs(600)).await.unwrap()
 }
 

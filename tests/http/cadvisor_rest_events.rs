@@ -10,8 +10,8 @@ use podvitals::model::counters::InterfaceName;
 use podvitals::model::history::Shelf;
 use podvitals::model::identity::{ContainerState, KnownContainer, KnownPod};
 use podvitals::model::snapshot::Snapshot;
-use podvitals::model::target::{CgroupPath, PodTarget, TargetSet};
-use podvitals::model::time::{ClockPair, Monotonic, WallTime};
+use podvitals::model::target::CgroupPath;
+use podvitals::model::time::Monotonic;
 use podvitals::serve::{Access, Limits, bind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -22,26 +22,9 @@ use super::cadvisor_rest::{child, id};
 use super::client::{
     Server, clock, first_answer, next, rest, server, server_that_remembers, server_with, until,
 };
-use super::docker_events::hostile;
+use super::hostile::hostile;
 use super::live::Following;
-use super::node::{self, SECOND};
-
-/// The node `after` seconds, after something happened to default/web.
-fn after(seconds: u64, change: impl FnOnce(&mut PodTarget, &mut Snapshot)) -> Snapshot {
-    let mut snapshot = node::snapshot();
-    let ClockPair { monotonic, wall } = snapshot.clock;
-    snapshot.tick += seconds;
-    snapshot.clock = ClockPair {
-        monotonic: Monotonic::from_nanos(monotonic.as_nanos() + seconds * SECOND),
-        wall: WallTime::from_unix_nanos(wall.as_unix_nanos() + seconds * SECOND),
-    };
-    let mut pods = snapshot.targets.pods.clone();
-    let mut web = (*pods[0]).clone();
-    change(&mut web, &mut snapshot);
-    pods[0] = Arc::new(web);
-    snapshot.targets = Arc::new(TargetSet { generation: snapshot.tick, pods, ..TargetSet::default() });
-    snapshot
-}
+use super::node::{self, SECOND, after};
 
 /// The app container of default/web is gone; `told` is what a source of names says of its end.
 fn gone(seconds: u64, told: Option<&str>) -> Snapshot {
@@ -89,10 +72,6 @@ async fn events(server: &Server, path: &str) -> Following {
     events
 }
 
-async fn told(events: &mut Following) -> Vec<Value> {
-    events.chunk().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn words(events: &[Value]) -> Vec<(&str, &str)> {
     events
         .iter()
@@ -108,18 +87,18 @@ async fn a_life_is_told_as_it_goes_on() {
     let mut all = events(&server, "/api/v1.3/events/?stream=true&subcontainers=true&all_events=true").await;
     let mut aliased =
         events(&server, &format!("/api/v2.0/events{alias}?stream=1&deletion_events=true")).await;
-    server.snapshot.send_replace(Some(Arc::new(after(1, |_, _| {}))));
-    let created = told(&mut all).await;
+    server.shows(after(1, |_, _| {}));
+    let created = all.told().await;
     assert_eq!(words(&created), [("containerCreation", &*name)]);
     assert_eq!(created[0]["timestamp"], "2026-11-21T01:01:18.123456789Z", "when it started");
     assert_eq!(created[0]["event_data"], json!({}));
-    server.snapshot.send_replace(Some(Arc::new(killed(2))));
-    assert_eq!(words(&told(&mut all).await), [("oom", &*name), ("oomKill", &*name)]);
-    server.snapshot.send_replace(Some(Arc::new(gone(3, None))));
-    let deleted = told(&mut all).await;
+    server.shows(killed(2));
+    assert_eq!(words(&all.told().await), [("oom", &*name), ("oomKill", &*name)]);
+    server.shows(gone(3, None));
+    let deleted = all.told().await;
     assert_eq!(words(&deleted), [("containerDeletion", &*name)]);
     assert_eq!(deleted[0]["timestamp"], "2026-11-21T01:02:06.123456789Z", "when it was missed");
-    assert_eq!(words(&told(&mut aliased).await), [("containerDeletion", &*alias)], "by the name asked");
+    assert_eq!(words(&aliased.told().await), [("containerDeletion", &*alias)], "by the name asked");
 }
 
 #[tokio::test]
@@ -136,8 +115,8 @@ async fn a_kill_is_told_once_though_its_container_was_lost_from_sight() {
     let mut all = events(&server, &format!("/api/v1.3/events{name}?stream=true&all_events=true")).await;
     let mut seen = Vec::new();
     for sweep in [killed(1), gone(2, None), killed(3), gone(4, None)] {
-        server.snapshot.send_replace(Some(Arc::new(sweep)));
-        seen.extend(told(&mut all).await);
+        server.shows(sweep);
+        seen.extend(all.told().await);
     }
     let kinds: Vec<&str> = words(&seen).iter().map(|(kind, _)| *kind).collect();
     let expected = ["oom", "oomKill", "containerDeletion", "containerCreation", "containerDeletion"];

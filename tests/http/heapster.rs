@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::client::{Server, clock, server, server_that_remembers, server_with};
+use super::hostile::hostile;
 use super::node::{self, MIB, SECOND};
 use super::routes::{assert_golden, assert_no_null};
 
@@ -360,17 +361,6 @@ async fn without_a_history_there_is_the_last_sweep() {
     let server =
         server_that_remembers(bound, Limits::default(), clock::<0>, Some(node::snapshot()), Arc::default());
     assert_eq!(values(&get(&server, &format!("{WEB}/metrics/cpu-usage")).await), [375]);
-}
-
-fn hostile() -> impl Strategy<Value = String> {
-    prop_oneof![
-        any::<String>(),
-        Just("\"}],\"x\":[{\"".to_owned()),
-        Just("a\nb\r\0\u{1b}[2J\\".to_owned()),
-        Just("../../%2e%2e".to_owned()),
-        Just("metrics/cpu".to_owned()),
-        Just("\u{202e}\u{feff}\u{10ffff}+ ".to_owned()),
-    ]
 }
 
 proptest! {

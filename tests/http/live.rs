@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use podvitals::model::snapshot::Snapshot;
 use podvitals::serve::Limits;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
@@ -30,8 +32,11 @@ fn patient() -> Limits {
 impl Server {
     /// The next sweep.
     pub(crate) fn sweep(&self, tick: u64) {
-        self.snapshot
-            .send_replace(Some(Arc::new(podvitals::model::snapshot::Snapshot { tick, ..node::snapshot() })));
+        self.shows(Snapshot { tick, ..node::snapshot() });
+    }
+
+    pub(crate) fn shows(&self, snapshot: Snapshot) {
+        self.snapshot.send_replace(Some(Arc::new(snapshot)));
     }
 
     pub(crate) async fn follow(&self, path: &str) -> Following {
@@ -83,6 +88,11 @@ impl Following {
         let chunk = std::mem::replace(&mut self.bytes, rest);
         (length > 0).then(|| String::from_utf8(chunk[..length].to_vec()).unwrap())
     }
+
+    /// The documents of the next chunk, one a line.
+    pub(crate) async fn told(&mut self) -> Vec<Value> {
+        self.chunk().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }
 
 #[tokio::test]
@@ -94,7 +104,7 @@ async fn the_head_comes_at_once_and_a_chunk_with_each_sweep_for_as_long_as_one_l
     let mut stats = server.follow(APP).await;
     stats.head().await;
     for tick in 813..816 {
-        let document: serde_json::Value = serde_json::from_str(&stats.chunk().await.unwrap()).unwrap();
+        let document: Value = serde_json::from_str(&stats.chunk().await.unwrap()).unwrap();
         assert_eq!(document["id"], "d".repeat(64));
         // Past the deadline that any other answer has.
         tokio::time::sleep(SHORT * 2).await;
@@ -184,8 +194,7 @@ async fn what_is_asked_meanwhile_is_answered_afterwards() {
     server.sweep(813);
     stats.chunk().await.unwrap();
     // The pod is gone, and with it what there was to follow.
-    let empty = podvitals::model::snapshot::Snapshot { tick: 814, pods: Vec::new(), ..node::snapshot() };
-    server.snapshot.send_replace(Some(Arc::new(empty)));
+    server.shows(Snapshot { tick: 814, pods: Vec::new(), ..node::snapshot() });
     assert_eq!(stats.chunk().await, None);
     let mut answer = std::mem::take(&mut stats.bytes);
     answer.extend(rest(&mut stats.stream).await);

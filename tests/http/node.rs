@@ -450,3 +450,20 @@ pub(crate) fn snapshot() -> Snapshot {
         node,
     }
 }
+
+/// The node so many seconds later, after something happened to default/web.
+pub(crate) fn after(seconds: u64, change: impl FnOnce(&mut PodTarget, &mut Snapshot)) -> Snapshot {
+    let mut snapshot = snapshot();
+    let ClockPair { monotonic, wall } = snapshot.clock;
+    snapshot.tick += seconds;
+    snapshot.clock = ClockPair {
+        monotonic: Monotonic::from_nanos(monotonic.as_nanos() + seconds * SECOND),
+        wall: WallTime::from_unix_nanos(wall.as_unix_nanos() + seconds * SECOND),
+    };
+    let mut pods = snapshot.targets.pods.clone();
+    let mut web = (*pods[0]).clone();
+    change(&mut web, &mut snapshot);
+    pods[0] = Arc::new(web);
+    snapshot.targets = Arc::new(TargetSet { generation: snapshot.tick, pods, ..TargetSet::default() });
+    snapshot
+}

@@ -82,10 +82,12 @@ async fn is_counted_once(
         let list = daemon.list_after(tick).await;
         tick = list.tick;
         let io = container(&list, app.id()).io;
-        let ours = |io: &Io| {
-            io.devices.iter().any(|row| (row.major, row.minor) == disk.number() && row.write_bytes > 0)
+        // The first sweep after the rule may have come in the midst of the write.
+        let whole = |io: &Io| {
+            let mut of_disk = io.devices.iter().filter(|row| (row.major, row.minor) == disk.number());
+            of_disk.any(|row| row.write_bytes >= EIGHT_MIB)
         };
-        if let Some(io) = io.filter(ours) {
+        if let Some(io) = io.filter(whole) {
             break (list, io);
         }
         assert!(Instant::now() < deadline, "never counted; log:\n{}", daemon.log());

@@ -19,7 +19,7 @@ use crate::docker_api::get;
 use crate::find::container;
 use crate::find::pod;
 use crate::network::PORT;
-use crate::network::while_quiet_on;
+use crate::network::while_quiet_seeing;
 use crate::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -124,9 +124,11 @@ pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_
         let sandbox = format!("{}/{}", made.cgroup(), made.sandbox_id());
         let holder = if who == "root" { sandbox.clone() } else { made.cgroup().to_owned() };
         assert_eq!(with_network, [&holder], "{who}");
-        let network = while_quiet_on(daemon, made.uid(), made.host_veth().unwrap()).await.total;
+        let look = || get(daemon, &format!("/api/v1.3/containers{holder}"));
+        let link = made.host_veth().unwrap();
+        let (network, v1) = while_quiet_seeing(daemon, made.uid(), link, look).await;
+        let network = network.total;
         assert!(network.tx_bytes >= 20 * MB && network.rx_bytes >= 3 * MB);
-        let v1 = get(daemon, &format!("/api/v1.3/containers{holder}"));
         let eth0 = &last(&v1["stats"])["network"];
         assert_eq!(eth0["name"], "eth0");
         let theirs =

@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::find::container;
 use crate::find::pod;
 use crate::network::PORT;
-use crate::network::while_quiet_on;
+use crate::network::while_quiet_seeing;
 use crate::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,10 +108,14 @@ pub(crate) async fn figures_are_our_own_and_the_kernel_s_and_an_answer_waits_for
     assert_eq!(stats["pids_stats"]["current"], 1);
 
     // Network: each container and the sandbox have the pod's, as its host's end counts it.
-    let network = while_quiet_on(daemon, made.uid(), made.host_veth().unwrap()).await.total;
+    let all = || {
+        let of = |id| get(daemon, &format!("/containers/{id}/stats?stream=false"));
+        [burner.id(), still.id(), made.sandbox_id()].map(of)
+    };
+    let (network, all) = while_quiet_seeing(daemon, made.uid(), made.host_veth().unwrap(), all).await;
+    let network = network.total;
     assert!(network.tx_bytes >= 20 * MB && network.rx_bytes >= 3 * MB);
-    for id in [burner.id(), still.id(), made.sandbox_id()] {
-        let stats = get(daemon, &format!("/containers/{id}/stats?stream=false"));
+    for stats in all {
         let eth0 = &stats["networks"]["eth0"];
         let theirs =
             ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets"].map(|key| eth0[key].as_u64().unwrap());

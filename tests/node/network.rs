@@ -77,9 +77,20 @@ pub(crate) async fn while_quiet(daemon: &Daemon, of: &Pod) -> Network {
 
 /// The same of the pod with this UID, whose link's host end is `link`.
 pub(crate) async fn while_quiet_on(daemon: &Daemon, uid: &str, link: &str) -> Network {
+    while_quiet_seeing(daemon, uid, link, || ()).await.0
+}
+
+/// The same, and what `look` found after that sweep while still nothing had moved.
+pub(crate) async fn while_quiet_seeing<T>(
+    daemon: &Daemon,
+    uid: &str,
+    link: &str,
+    look: impl Fn() -> T,
+) -> (Network, T) {
     for _ in 0..20 {
         let before = oracle::host_link(link);
         let list = daemon.next_list().await;
+        let found = look();
         let after = oracle::host_link(link);
         if before != after {
             continue;
@@ -88,7 +99,7 @@ pub(crate) async fn while_quiet_on(daemon: &Daemon, uid: &str, link: &str) -> Ne
         let total = &network.total;
         let ours = [total.tx_bytes, total.tx_packets, total.rx_bytes, total.rx_packets];
         assert_eq!(ours, before, "tx and rx of the pod against rx and tx of {link}");
-        return network;
+        return (network, found);
     }
     panic!("{link} was never quiet for a whole sweep");
 }
@@ -101,9 +112,10 @@ pub(crate) async fn errors_and_drops_equal_the_pod_s_own_file(stage: Arc<Stage>)
     dropping.force_rx_drops(100).await.unwrap();
     dropping.force_tx_drops(&container, 30).await.unwrap();
     for daemon in [&stage.full, &stage.confined, &by_cgroup] {
-        let total = while_quiet(daemon, &dropping).await.total;
-        let expected = oracle::net_dev(dropping.sandbox_pid(), "eth0");
-        assert_eq!(oracle::counters(&total), expected);
+        let own = || oracle::net_dev(dropping.sandbox_pid(), "eth0");
+        let link = dropping.host_veth().unwrap();
+        let (network, expected) = while_quiet_seeing(daemon, dropping.uid(), link, own).await;
+        assert_eq!(oracle::counters(&network.total), expected);
         assert!(expected[3] >= 100 && expected[7] >= 30, "drops were forced: {expected:?}");
     }
     dropping.stop().await.unwrap();

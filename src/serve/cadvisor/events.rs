@@ -57,6 +57,11 @@ struct Event {
     id: Option<ContainerId>,
 }
 
+/// A kill is both, at once.
+fn kill(at: WallTime, name: &str, id: Option<&ContainerId>) -> [Event; 2] {
+    [Kind::Oom, Kind::OomKill].map(|kind| Event { at, kind, name: name.to_owned(), id: id.cloned() })
+}
+
 /// What one client wants to hear, and of whom.
 pub(super) struct Asked {
     pub(super) name: String,
@@ -142,15 +147,13 @@ fn of_ended(ended: &Ended, events: &mut Vec<Event>) {
         Final::Pod(_) => (&ended.pod.cgroup, None, ended.pod.start_time),
         Final::Container(container, _) => (&container.cgroup, Some(&container.id), container.started_at),
     };
-    let mut add = |at, kind| events.push(Event { at, kind, name: absolute(path), id: id.cloned() });
-    if let Some(began) = began {
-        add(began, Kind::Creation);
-    }
+    let (name, gone) = (absolute(path), ended.gone.wall);
+    let event = |at, kind| Event { at, kind, name: name.clone(), id: id.cloned() };
+    events.extend(began.map(|began| event(began, Kind::Creation)));
     if is_killed(ended) {
-        add(ended.gone.wall, Kind::Oom);
-        add(ended.gone.wall, Kind::OomKill);
+        events.extend(kill(gone, &name, id));
     }
-    add(ended.gone.wall, Kind::Deletion);
+    events.push(event(gone, Kind::Deletion));
 }
 
 /// Killed with its last process, and so without a sweep that saw it counted.
@@ -177,9 +180,7 @@ fn of_frames(frames: &[Arc<Frame>], events: &mut Vec<Event>) {
             let at_first = if began_after(name, before) { 0 } else { kills };
             let since = counted.insert(&name.id, kills).unwrap_or(at_first);
             if kills > since {
-                let (at, name, id) = (frame.clock.wall_of(at), absolute(&name.cgroup), Some(name.id.clone()));
-                events.push(Event { at, kind: Kind::Oom, name: name.clone(), id: id.clone() });
-                events.push(Event { at, kind: Kind::OomKill, name, id });
+                events.extend(kill(frame.clock.wall_of(at), &absolute(&name.cgroup), Some(&name.id)));
             }
         }
     }
@@ -256,9 +257,7 @@ impl Listener {
                 if let Some((memory, _)) =
                     memory.zip(kills).filter(|(_, kills)| since.is_some_and(|it| it < *kills))
                 {
-                    let (at, name) = (snapshot.clock.wall_of(memory.at), cgroup.name.clone());
-                    events.push(Event { at, kind: Kind::Oom, name: name.clone(), id: id.clone() });
-                    events.push(Event { at, kind: Kind::OomKill, name, id: id.clone() });
+                    events.extend(kill(snapshot.clock.wall_of(memory.at), &cgroup.name, id.as_ref()));
                 }
                 kills = kills.or(since);
             }
@@ -282,9 +281,7 @@ impl Listener {
             let Some(container) = ended.container().filter(|it| self.gone.remove(&it.id).is_some()) else {
                 continue;
             };
-            let (at, name, id) = (ended.gone.wall, absolute(&container.cgroup), Some(container.id.clone()));
-            events.push(Event { at, kind: Kind::Oom, name: name.clone(), id: id.clone() });
-            events.push(Event { at, kind: Kind::OomKill, name, id });
+            events.extend(kill(ended.gone.wall, &absolute(&container.cgroup), Some(&container.id)));
         }
     }
 }

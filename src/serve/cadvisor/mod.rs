@@ -124,9 +124,8 @@ fn of_node(app: &App, asked: &Asked, render: impl FnOnce(&Snapshot) -> Vec<u8>) 
 fn v1(app: &App, asked: &Asked, call: &Call, range: Range) -> Result<Reply, Refusal> {
     let shown = Shown::new(app, asked)?;
     let (snapshot, name) = (&shown.snapshot, call.name());
-    let containers = |cgroups: &[Cgroup<'_>], range: Range| -> Vec<Container> {
-        let (all, each) =
-            (cgroups::all(snapshot), with_samples(app, snapshot, cgroups, range, Reader::Of(Shape::V1)));
+    let containers = |cgroups: &[Cgroup<'_>], past: &Past<'_>| -> Vec<Container> {
+        let (all, each) = (cgroups::all(snapshot), stats(snapshot, past, Reader::Of(Shape::V1)));
         let container = |(stats, cgroup): (_, &Cgroup<'_>)| {
             let below = cgroups::children(&all, cgroup);
             container(snapshot, cgroup, below, stats)
@@ -135,8 +134,8 @@ fn v1(app: &App, asked: &Asked, call: &Call, range: Range) -> Result<Reply, Refu
     };
     let answer = |cgroups: Vec<Cgroup<'_>>, render: &dyn Fn(Vec<Container>) -> Vec<u8>| {
         let range = within(range, cgroups.len());
-        let cost = cost(app, snapshot, &cgroups, range);
-        shown.other(JSON, cost, &[], || render(containers(&cgroups, range)))
+        let past = Past::new(&app.published.history, snapshot, &cgroups, range);
+        shown.other(JSON, cost(&past), &[], || render(containers(&cgroups, &past)))
     };
     let failed = |what: &str, name: &str, refusal: Refusal| {
         refusal.before(&format!("failed to get {what} {} with error: ", quoted(name)))
@@ -185,26 +184,15 @@ fn container(snapshot: &Snapshot, cgroup: &Cgroup<'_>, below: Vec<String>, stats
     }
 }
 
-fn cost(app: &App, snapshot: &Snapshot, cgroups: &[Cgroup<'_>], range: Range) -> usize {
-    Past::new(&app.published.history, snapshot, cgroups, range).rows() / SAMPLES_OF_A_POD
+fn cost(past: &Past<'_>) -> usize {
+    past.rows() / SAMPLES_OF_A_POD
 }
 
 /// What was asked of each, oldest first.
-fn with_samples(
-    app: &App,
-    snapshot: &Snapshot,
-    cgroups: &[Cgroup<'_>],
-    range: Range,
-    reader: Reader,
-) -> Vec<Vec<Stat>> {
+fn stats(snapshot: &Snapshot, past: &Past<'_>, reader: Reader) -> Vec<Vec<Stat>> {
     let devices = device_paths(snapshot);
-    let samples = samples(app, snapshot, cgroups, range);
     let stats = |samples: Vec<Sample>| samples.iter().map(|it| Stat::new(it, &devices, reader)).collect();
-    samples.into_iter().map(stats).collect()
-}
-
-fn samples(app: &App, snapshot: &Snapshot, cgroups: &[Cgroup<'_>], range: Range) -> Vec<Vec<Sample>> {
-    Past::new(&app.published.history, snapshot, cgroups, range).samples(snapshot, range)
+    past.samples().into_iter().map(stats).collect()
 }
 
 fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Refusal> {
@@ -224,38 +212,44 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
         _ => {}
     }
     let shown = Shown::new(app, asked)?;
-    let (snapshot, range) = (&shown.snapshot, options.range);
+    let snapshot = &shown.snapshot;
     let found = match call.kind {
         "machinestats" => vec![cgroups::find(snapshot, "/")?],
         _ => found(snapshot, call, options)?,
     };
-    let range = within(range, found.len());
     let few = |render: &dyn Fn() -> Vec<u8>| shown.other(JSON, found.len(), &[], render);
+    // A summary is of all there is, however many samples are asked for.
+    let count = options.range.count.filter(|_| call.kind != "summary");
+    let range = within(Range { count, ..options.range }, found.len());
+    let past = || Past::new(&app.published.history, snapshot, &found, range);
     match call.kind {
         "spec" => few(&|| json(&each(&found, |cgroup| Some(Spec::new(snapshot, cgroup, true))))),
         "appmetrics" => few(&|| json(&each(&found, |_| Some(object!({}))))),
         "ps" => few(&|| json(&object!([]))),
         "summary" => {
-            let range = within(Range { count: None, ..range }, found.len());
-            shown.other(JSON, cost(app, snapshot, &found, range), &[], || {
-                let mut samples = samples(app, snapshot, &found, range).into_iter();
+            let past = past();
+            shown.other(JSON, cost(&past), &[], || {
+                let mut samples = past.samples().into_iter();
                 json(&each(&found, |_| Summary::of(&samples.next()?)))
             })
         }
-        kind => shown.other(JSON, cost(app, snapshot, &found, range), &[], || {
-            let reader = if kind == "machinestats" { Reader::Machine } else { Reader::Of(call.shape) };
-            let mut stats = with_samples(app, snapshot, &found, range, reader).into_iter();
-            match reader {
-                Reader::Machine => json(&stats.next().unwrap_or_default()),
-                Reader::Of(Shape::V21) => json(&each(&found, |cgroup| {
-                    let stats = stats.next()?;
-                    // The node has a route of its own.
-                    let spec = Spec::new(snapshot, cgroup, true);
-                    (!matches!(cgroup.what, What::Node)).then_some(Info { spec, stats })
-                })),
-                Reader::Of(_) => json(&each(&found, |_| stats.next())),
-            }
-        }),
+        kind => {
+            let past = past();
+            shown.other(JSON, cost(&past), &[], || {
+                let reader = if kind == "machinestats" { Reader::Machine } else { Reader::Of(call.shape) };
+                let mut stats = stats(snapshot, &past, reader).into_iter();
+                match reader {
+                    Reader::Machine => json(&stats.next().unwrap_or_default()),
+                    Reader::Of(Shape::V21) => json(&each(&found, |cgroup| {
+                        let stats = stats.next()?;
+                        // The node has a route of its own.
+                        let spec = Spec::new(snapshot, cgroup, true);
+                        (!matches!(cgroup.what, What::Node)).then_some(Info { spec, stats })
+                    })),
+                    Reader::Of(_) => json(&each(&found, |_| stats.next())),
+                }
+            })
+        }
     }
 }
 

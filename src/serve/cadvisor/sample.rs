@@ -208,12 +208,19 @@ fn frames(shelf: &Shelf, snapshot: &Snapshot, range: Range) -> Vec<Arc<Frame>> {
 /// once for all of them.
 pub(super) struct Past<'a> {
     frames: Vec<Arc<Frame>>,
+    snapshot: &'a Snapshot,
     cgroups: &'a [Cgroup<'a>],
+    range: Range,
 }
 
 impl<'a> Past<'a> {
-    pub(super) fn new(shelf: &Shelf, snapshot: &Snapshot, cgroups: &'a [Cgroup<'a>], range: Range) -> Self {
-        Self { frames: frames(shelf, snapshot, range), cgroups }
+    pub(super) fn new(
+        shelf: &Shelf,
+        snapshot: &'a Snapshot,
+        cgroups: &'a [Cgroup<'a>],
+        range: Range,
+    ) -> Self {
+        Self { frames: frames(shelf, snapshot, range), snapshot, cgroups, range }
     }
 
     /// Rows that are going to be read.
@@ -221,8 +228,9 @@ impl<'a> Past<'a> {
         (self.frames.len() + 1).saturating_mul(self.cgroups.len())
     }
 
-    pub(super) fn samples(&self, snapshot: &Snapshot, range: Range) -> Vec<Vec<Sample>> {
-        let Self { frames, cgroups } = self;
+    /// Of each cgroup, oldest first.
+    pub(super) fn samples(&self) -> Vec<Vec<Sample>> {
+        let Self { frames, snapshot, cgroups, range } = self;
         let only: Vec<Only> = cgroups.iter().map(|cgroup| Only::of(snapshot, cgroup)).collect();
         let mut samples: Vec<Vec<Sample>> = cgroups.iter().map(|_| Vec::new()).collect();
         let mut places: Option<(&Arc<Roster>, Places)> = None;

@@ -47,7 +47,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cgroup;
 use crate::containerd;
@@ -247,12 +247,24 @@ impl Cluster {
         self.until_pods_are_allowed(name).await
     }
 
+    /// The same with a label that it has from the beginning: of one that is put on later, those who decide
+    /// upon pods hear in their own time.
+    pub async fn create_namespace_with(&self, name: &str, label: (&str, &str)) -> Result<()> {
+        let (key, value) = label;
+        let metadata = json!({ "name": name, "labels": { key: value } });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+        self.apply(&namespace.to_string()).await?;
+        self.until_pods_are_allowed(name).await
+    }
+
     /// The API server forbids pods in a namespace without its ServiceAccount `default`, which the controller
-    /// manager makes in its own time: half a minute later where it has just seen the API server go away.
+    /// manager makes in its own time: half a minute later where it has just seen the API server go away. No
+    /// container starts without the certificate authority, which it makes likewise.
     async fn until_pods_are_allowed(&self, namespace: &str) -> Result<()> {
-        let what = format!("the ServiceAccount default of namespace {namespace}");
+        let what = format!("ServiceAccount and certificate authority of namespace {namespace}");
         let account = wait_for(&what, START_PATIENCE, async || {
-            self.kubectl(&["get", "serviceaccount", "default", "-n", namespace]).await.map(Some)
+            let made = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+            self.kubectl(&["get", made[0], made[1], "-n", namespace]).await.map(Some)
         });
         self.tell_log("kube-controller-manager", account.await).map(drop)
     }

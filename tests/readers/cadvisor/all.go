@@ -93,17 +93,22 @@ func (r *reader) plausible(what string, samples []sample, least, most int) {
 	}
 }
 
+// What is there of a moment.
+func taken(at time.Time, cpu *v1.CpuStats, memory *v1.MemoryStats) sample {
+	taken := sample{Time: at}
+	if cpu != nil {
+		taken.CPU = cpu.Usage.Total
+	}
+	if memory != nil {
+		taken.Usage, taken.WorkingSet = memory.Usage, memory.WorkingSet
+	}
+	return taken
+}
+
 func ofVersion1(stats []*v1.ContainerStats) []sample {
 	var all []sample
 	for _, one := range stats {
-		taken := sample{Time: one.Timestamp}
-		if one.Cpu != nil {
-			taken.CPU = one.Cpu.Usage.Total
-		}
-		if one.Memory != nil {
-			taken.Usage, taken.WorkingSet = one.Memory.Usage, one.Memory.WorkingSet
-		}
-		all = append(all, taken)
+		all = append(all, taken(one.Timestamp, one.Cpu, one.Memory))
 	}
 	return all
 }
@@ -111,14 +116,7 @@ func ofVersion1(stats []*v1.ContainerStats) []sample {
 func ofVersion2(stats []*v2.ContainerStats) []sample {
 	var all []sample
 	for _, one := range stats {
-		taken := sample{Time: one.Timestamp}
-		if one.Cpu != nil {
-			taken.CPU = one.Cpu.Usage.Total
-		}
-		if one.Memory != nil {
-			taken.Usage, taken.WorkingSet = one.Memory.Usage, one.Memory.WorkingSet
-		}
-		all = append(all, taken)
+		all = append(all, taken(one.Timestamp, one.Cpu, one.Memory))
 	}
 	return all
 }
