@@ -195,13 +195,13 @@ fn add_container(pod: &mut KnownPod, container: &KnownContainer, later: &KnownPo
             (known.state, known.restart_count) = (container.state, container.restart_count);
             known.state_reason = container.state_reason.clone();
         }
-        fill(&mut pod.containers[place], container);
         // A container that waits for its next instance still carries the id of the last one.
         let is_between = pod.containers[place].state == ContainerState::Waiting
             && container.state == ContainerState::Terminated;
         if is_runtime && !is_between {
             pod.containers[place].state = container.state;
         }
+        fill(&mut pod.containers[place], container);
         return;
     }
     // An instance the pod's status has not heard of yet: its spec is that of the others of its name.
@@ -233,7 +233,10 @@ fn fill(known: &mut KnownContainer, later: &KnownContainer) {
     known.runtime = known.runtime.or(later.runtime);
     known.kind = known.kind.or(later.kind);
     known.image = known.image.take().or_else(|| later.image.clone());
-    known.state_reason = known.state_reason.take().or_else(|| later.state_reason.clone());
+    // The reason of another state is none of this one: `Error` is why the last instance ended, not why the
+    // container waits.
+    let reason = || later.state_reason.clone().filter(|_| later.state == known.state);
+    known.state_reason = known.state_reason.clone().or_else(reason);
     known.started_at = known.started_at.or(later.started_at);
     known.requests = known.requests.or(later.requests);
 }

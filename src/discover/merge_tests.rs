@@ -99,6 +99,20 @@ fn a_container_between_two_instances_waits_though_its_last_one_has_ended() {
 }
 
 #[test]
+fn why_an_instance_ended_is_not_why_its_container_waits() {
+    let ended = KnownContainer {
+        state_reason: Some("OOMKilled".into()),
+        ..container(Some("ab12"), APP, ContainerState::Terminated)
+    };
+    let reason = |state| {
+        let containers = of_kube_and_cri(container(Some("ab12"), APP, state), ended.clone());
+        containers[0].state_reason.as_deref().map(str::to_owned)
+    };
+    assert_eq!(reason(ContainerState::Waiting), None);
+    assert_eq!(reason(ContainerState::Running).as_deref(), Some("OOMKilled"), "the runtime knows first");
+}
+
+#[test]
 fn sources_that_name_a_pod_or_a_container_differently_disagree_and_both_are_shown() {
     let app = container(Some("ab12"), APP, ContainerState::Running);
     let other = KnownContainer { name: "other".into(), ..app.clone() };

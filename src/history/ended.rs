@@ -84,11 +84,10 @@ impl<'a> Changes<'a> {
     pub(super) fn apply(self, list: &mut VecDeque<Arc<Ended>>) {
         list.retain(|ended| !self.is_back(ended));
         for ended in list.iter_mut() {
-            let Some(container) = ended.container().filter(|_| !matches!(ended.cause, Cause::Told(_))) else {
-                continue;
-            };
+            let Some(container) = ended.container() else { continue };
             let pod = self.alive.get(&ended.pod.runtime_uid);
-            if let Some(cause) = pod.and_then(|(_, target)| told(target, &container.id)) {
+            let told = pod.and_then(|(_, target)| told(target, &container.id));
+            if let Some(cause) = told.filter(|cause| *cause != ended.cause) {
                 *ended = Arc::new(Ended { cause, ..(**ended).clone() });
             }
         }

@@ -231,10 +231,10 @@ fn a_reason_that_is_told_later_is_taken_over() {
     recorder.record(Some(&first), &second);
     assert_eq!(ends(&recorder)[0].cause, Cause::ContainerGone);
 
-    let told = |state: ContainerState| {
+    let told = |state: ContainerState, reason: &str| {
         let mut pod = pod_target(&left[0]);
         let mut known = (**pod.known.as_ref().unwrap()).clone();
-        let reason = Some("OOMKilled".into());
+        let reason = Some(reason.into());
         known.containers.push(KnownContainer { state, state_reason: reason, ..known_container(10) });
         pod.known = Some(Arc::new(known));
         snapshot(
@@ -243,10 +243,14 @@ fn a_reason_that_is_told_later_is_taken_over() {
             &Arc::new(TargetSet { generation: 2, pods: vec![Arc::new(pod)], ..TargetSet::default() }),
         )
     };
-    let waits = told(ContainerState::Waiting);
+    let waits = told(ContainerState::Waiting, "OOMKilled");
     recorder.record(Some(&second), &waits);
     assert_eq!(ends(&recorder)[0].cause, Cause::ContainerGone, "why it waits is not why it ended");
-    recorder.record(Some(&waits), &told(ContainerState::Terminated));
+    // The last word counts: that it was killed for lack of memory may be known later than its exit code.
+    let error = told(ContainerState::Terminated, "Error");
+    recorder.record(Some(&waits), &error);
+    assert_eq!(ends(&recorder)[0].cause.word(), "Error");
+    recorder.record(Some(&error), &told(ContainerState::Terminated, "OOMKilled"));
     assert_eq!(ends(&recorder)[0].cause.word(), "OOMKilled");
 }
 

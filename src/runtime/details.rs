@@ -45,6 +45,11 @@ impl<T> Details<T> {
         self.0.get(id).and_then(|asked| asked.detail.as_ref())
     }
 
+    /// Whether what is known of it was told while it was in this state.
+    pub(super) fn is_answered(&self, id: &str, state: i32) -> bool {
+        self.0.get(id).is_some_and(|asked| asked.state == state && asked.detail.is_some())
+    }
+
     /// Keeps an answer; it is asked for again `again`, if ever.
     pub(super) fn answered(&mut self, id: String, state: i32, detail: T, again: Option<Instant>) {
         self.0.insert(id, Asked { state, detail: Some(detail), again });

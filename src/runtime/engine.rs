@@ -244,7 +244,12 @@ impl Engine {
                 false
             }
             Answer::Container { id, state, detail: Ok(detail) } => {
-                self.containers.answered(id, state, detail, None);
+                // Of a kill for lack of memory containerd hears by another way than of the end that came of
+                // it, and maybe later: until then that end is an `Error`.
+                let first = !self.containers.is_answered(&id, state);
+                let unsure = detail.reason.as_deref() == Some("Error");
+                let again = (first && unsure).then_some(now + AFTER_ERROR);
+                self.containers.answered(id, state, detail, again);
                 false
             }
             Answer::Sandbox { id, state, detail: Err(error) } => {

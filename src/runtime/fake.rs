@@ -94,6 +94,8 @@ pub(super) struct Script {
     pub(super) version: String,
     pub(super) sandboxes: Vec<PodSandbox>,
     pub(super) containers: Vec<Container>,
+    /// Why containers ended.
+    pub(super) reason: String,
     /// Ids whose status is never told.
     pub(super) hanging: HashSet<String>,
     /// gRPC status codes by method, instead of an answer.
@@ -236,6 +238,7 @@ async fn answer(request: hyper::Request<Incoming>, script: &Mutex<Script>) -> hy
             status: Some(ContainerStatus {
                 started_at: 5_000,
                 image: Some(ImageSpec { image: "busybox:1".into(), ..ImageSpec::default() }),
+                reason: script.reason.clone(),
             }),
         }),
         "GetContainerEvents" => {

@@ -48,9 +48,11 @@ pub fn cri_status(bytes: &[u8]) {
     }
     if let Ok(answer) = ContainerStatusResponse::decode(bytes) {
         is_read_again(&answer);
-        let ContainerDetail { started_at, image } = ContainerDetail::read(&answer);
+        let ContainerDetail { started_at, image, reason } = ContainerDetail::read(&answer);
         assert!(started_at.is_none_or(|at| at.as_unix_nanos() > 0));
-        assert!(image.is_none_or(|image| !image.is_empty() && image.len() <= 1024));
+        for text in [image, reason].into_iter().flatten() {
+            assert!(!text.is_empty() && text.len() <= 1024);
+        }
     }
     if let Ok(VersionResponse { runtime_name: name, runtime_version: version }) =
         VersionResponse::decode(bytes)

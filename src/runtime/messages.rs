@@ -187,6 +187,9 @@ pub(super) struct ContainerStatus {
     pub(super) started_at: i64,
     #[prost(message, optional, tag = "8")]
     pub(super) image: Option<ImageSpec>,
+    /// Of one that has ended: `Completed`, `Error`, `OOMKilled`.
+    #[prost(string, tag = "10")]
+    pub(super) reason: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

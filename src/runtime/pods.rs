@@ -46,6 +46,8 @@ pub(super) struct SandboxDetail {
 pub(super) struct ContainerDetail {
     pub(super) started_at: Option<WallTime>,
     pub(super) image: Option<Arc<str>>,
+    /// Why it ended.
+    pub(super) reason: Option<Arc<str>>,
 }
 
 impl SandboxDetail {
@@ -73,7 +75,11 @@ impl ContainerDetail {
     /// Reads a status.
     pub(super) fn read(answer: &ContainerStatusResponse) -> Self {
         let Some(status) = &answer.status else { return Self::default() };
-        Self { started_at: wall(status.started_at), image: status.image.as_ref().and_then(image_of) }
+        Self {
+            started_at: wall(status.started_at),
+            image: status.image.as_ref().and_then(image_of),
+            reason: Some(bounded(&status.reason)).filter(|reason| !reason.is_empty()).map(Arc::from),
+        }
     }
 }
 
@@ -192,7 +198,7 @@ where
                 // Created; or unknown, which the kubelet shows as waiting too.
                 _ => ContainerState::Waiting,
             },
-            state_reason: None,
+            state_reason: detail.reason.filter(|_| listed.state == 2),
             restart_count: restarts.and_then(|count| count.parse().ok()).unwrap_or(metadata.attempt),
             started_at: detail.started_at,
             requests: Requests::default(),

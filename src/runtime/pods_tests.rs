@@ -176,7 +176,7 @@ fn a_sandbox_that_is_not_ready_has_no_pid_but_still_tells_whose_network_it_was()
 #[test]
 fn a_container_that_was_not_started_has_no_start() {
     let read = |started_at| {
-        let status = Some(ContainerStatus { started_at, image: None });
+        let status = Some(ContainerStatus { started_at, ..ContainerStatus::default() });
         ContainerDetail::read(&ContainerStatusResponse { status }).started_at
     };
     assert_eq!(read(0), None);

@@ -12,9 +12,11 @@ use crate::model::health::Health;
 use crate::model::health::Room;
 use crate::model::health::Trouble;
 use crate::model::identity::ContainerState;
+use crate::model::identity::KnownPod;
 use crate::model::time::WallTime;
 
 use super::DEADLINE;
+use super::details::AFTER_ERROR;
 use super::engine::Engine;
 use super::error::RuntimeError;
 use super::fake;
@@ -58,6 +60,30 @@ async fn details_are_asked_for_once_for_each_state() {
     let pods = cri.fetch_pods().await.unwrap();
     assert_eq!(pods[0].containers[0].state, ContainerState::Terminated);
     assert_eq!((runtime.calls("PodSandboxStatus"), runtime.calls("ContainerStatus")), (1, 2));
+}
+
+#[tokio::test]
+async fn why_a_container_ended_is_told_and_asked_for_again_where_it_may_be_told_late() {
+    let runtime = FakeRuntime::start("reason", "1.6.20");
+    let (mut cri, _) = client(runtime.socket.clone());
+    runtime.with(|script| script.reason = "Error".into());
+    let reason = |pods: Vec<KnownPod>| pods[0].containers[0].state_reason.as_deref().map(str::to_owned);
+    assert_eq!(reason(cri.fetch_pods().await.unwrap()), None, "it runs");
+    runtime.with(|script| script.containers[0].state = 2);
+    assert_eq!(reason(cri.fetch_pods().await.unwrap()).as_deref(), Some("Error"));
+    runtime.with(|script| script.reason = "OOMKilled".into());
+    later(AFTER_ERROR).await;
+    assert_eq!(reason(cri.fetch_pods().await.unwrap()).as_deref(), Some("OOMKilled"));
+    later(10 * AFTER_ERROR).await;
+    cri.fetch_pods().await.unwrap();
+    assert_eq!(runtime.calls("ContainerStatus"), 3, "nothing is asked that cannot change");
+}
+
+/// Turns the clock on. While a runtime is asked it has to go by itself, or deadlines would pass at once.
+async fn later(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]

@@ -271,6 +271,12 @@ impl Container {
         Ok((status.state == EXITED).then_some(status.exit_code))
     }
 
+    /// Why it ended, in the runtime's word: `Completed`, `Error`, `OOMKilled`; empty while it runs.
+    pub async fn end_reason(&self) -> Result<String> {
+        let status = self.pod.shared().cri.container_status(&self.id).await?.status;
+        Ok(status.unwrap_or_default().reason)
+    }
+
     /// What it has printed so far, both streams.
     pub fn log(&self) -> Result<String> {
         let text = fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())?;

@@ -41,7 +41,8 @@ fn post(daemon: &Daemon, path: &str, query: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
-fn name(of: &Container, pod: &Pod) -> String {
+/// The name of the container's cgroup.
+pub(crate) fn name(of: &Container, pod: &Pod) -> String {
     format!("{}/{}", pod.cgroup(), of.id())
 }
 
@@ -159,10 +160,10 @@ pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_
 }
 
 /// Reads events as they come, up to one that is waited for.
-struct Following(BufReader<UnixStream>);
+pub(crate) struct Following(BufReader<UnixStream>);
 
 impl Following {
-    fn new(daemon: &Daemon, path: &str) -> Self {
+    pub(crate) fn new(daemon: &Daemon, path: &str) -> Self {
         let mut stream = UnixStream::connect(daemon.socket()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -178,13 +179,21 @@ impl Following {
     }
 
     fn until(&mut self, kind: &str, name: &str) -> Value {
+        self.all_until(kind, name).pop().unwrap()
+    }
+
+    /// That one, and what was told before it.
+    pub(crate) fn all_until(&mut self, kind: &str, name: &str) -> Vec<Value> {
+        let mut all = Vec::new();
         loop {
             let mut line = String::new();
             assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "ended before {kind} of {name}");
             // Between them are the lengths of chunks.
             let Ok(event @ Value::Object(_)) = serde_json::from_str(&line) else { continue };
-            if event["event_type"] == kind && event["container_name"] == name {
-                return event;
+            let is_it = event["event_type"] == kind && event["container_name"] == name;
+            all.push(event);
+            if is_it {
+                return all;
             }
         }
     }

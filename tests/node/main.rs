@@ -43,6 +43,7 @@ mod network;
 mod newcomer;
 mod odd_networks;
 mod odd_pods;
+mod oom;
 mod oracle;
 mod past;
 mod pid_reuse;
@@ -85,6 +86,7 @@ async fn main() -> std::process::ExitCode {
         cpu::throttling_equals_the_file,
         memory::usage_and_working_set_equal_the_files,
         whole::its_figures_lie_between_two_readings_of_the_files,
+        oom::a_kill_is_told_once_of_whom_and_when,
         blkio::eight_mebibytes_are_counted_once,
         lifecycle::a_new_container_is_a_target_within_150_ms,
         lifecycle::counters_of_a_pod_never_go_back_through_ten_restarts,

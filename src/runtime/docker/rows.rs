@@ -140,11 +140,22 @@ pub(super) fn sandbox_detail(container: &ContainerInspectResponse) -> SandboxDet
     }
 }
 
-/// When it started, and the image as it was asked for.
+/// When it started, the image as it was asked for, and why it ended if it has, in cri-dockerd's words.
 pub(super) fn container_detail(container: &ContainerInspectResponse) -> ContainerDetail {
-    let started = container.state.as_ref().and_then(|state| state.started_at.as_deref());
+    let state = container.state.as_ref();
+    let started = state.and_then(|state| state.started_at.as_deref());
     let image = container.config.as_ref().and_then(|config| config.image.as_deref());
-    ContainerDetail { started_at: started.and_then(instant), image: image.and_then(image_name) }
+    let reason = state.and_then(|state| match (state.oom_killed, state.exit_code) {
+        (Some(true), _) => Some("OOMKilled"),
+        (_, Some(0)) => Some("Completed"),
+        (_, Some(_)) => Some("Error"),
+        (_, None) => None,
+    });
+    ContainerDetail {
+        started_at: started.and_then(instant),
+        image: image.and_then(image_name),
+        reason: reason.map(Into::into),
+    }
 }
 
 /// `0001-01-01T00:00:00Z` is the engine's *not yet*.

@@ -191,7 +191,7 @@ impl Labels {
     }
 }
 
-/// `{"Id":"8dfa…","State":{"Pid":4242,"StartedAt":"2026-11-21T01:02:03.1Z"},"HostConfig":{…},"Config":{…}}`
+/// `{"Id":"8dfa…","State":{"Pid":4242,"StartedAt":"2026-11-21T01:02:03.1Z",…},"HostConfig":{…},"Config":{…}}`
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
@@ -210,6 +210,15 @@ struct State {
     pid: Option<i64>,
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
+    #[serde(
+        rename = "OOMKilled",
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
+    oom_killed: Option<bool>,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i64>,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -48,10 +48,10 @@ fn a_name_begins_with_any_character_or_with_none() {
 
 #[test]
 fn of_an_inspection_no_environment_and_no_secret_is_left() {
-    let text = r#"{"Id":"8dfa","State":{"Pid":7,"StartedAt":"x","Health":{"Log":[]}},"Config":{"Image":"a","Env":["SECRET=1"]}}"#;
+    let text = r#"{"Id":"8dfa","State":{"Pid":7,"StartedAt":"x","OOMKilled":true,"ExitCode":137,"Health":{"Log":[]}},"Config":{"Image":"a","Env":["SECRET=1"]}}"#;
     assert_eq!(
         sifted(Question::Inspect, text),
-        r#"{"State":{"Pid":7,"StartedAt":"x"},"Config":{"Image":"a"}}"#
+        r#"{"State":{"Pid":7,"StartedAt":"x","OOMKilled":true,"ExitCode":137},"Config":{"Image":"a"}}"#
     );
 }
 

@@ -82,6 +82,22 @@ async fn an_engine_s_containers_make_pods_and_details_are_asked_for_once() {
 }
 
 #[tokio::test]
+async fn why_a_container_ended_is_told_in_the_words_of_kubernetes() {
+    let (fake, mut engine, _) = engine("docker-reason", &[sandbox(), app("\"exited\"")]);
+    for (told, word) in [
+        (r#""OOMKilled":true,"ExitCode":137"#, Some("OOMKilled")),
+        (r#""OOMKilled":false,"ExitCode":0"#, Some("Completed")),
+        (r#""ExitCode":7"#, Some("Error")),
+        (r#""Pid":0"#, None),
+    ] {
+        fake.reply(&format!("/containers/{APP}/json"), Reply::json(&format!("{{\"State\":{{{told}}}}}")));
+        engine.expire(&Changed::everything());
+        let pod = only_pod(&mut engine).await;
+        assert_eq!(pod.containers[0].state_reason.as_deref(), word);
+    }
+}
+
+#[tokio::test]
 async fn a_state_of_a_later_engine_costs_the_state_only() {
     let (_fake, mut engine, health) = engine("docker-state", &[sandbox(), app("\"hibernating\"")]);
     let pod = only_pod(&mut engine).await;

@@ -104,10 +104,8 @@ impl Asked {
         if self.wanted.creation {
             events.extend(all(snapshot).iter().filter_map(|cgroup| creation(cgroup, None)));
         }
-        ended.iter().for_each(|one| of_ended(one, &mut events));
-        if self.wanted.oom || self.wanted.oom_kill {
-            of_frames(frames, &mut events);
-        }
+        let counted = of_frames(frames, &mut events);
+        ended.iter().for_each(|one| of_ended(one, &counted, &mut events));
         events.retain(|event| self.wants(event));
         events.sort_by(|a, b| (a.at, a.kind, &a.name).cmp(&(b.at, b.kind, &b.name)));
         events.drain(..events.len().saturating_sub(self.wanted.most.unwrap_or(usize::MAX)));
@@ -142,7 +140,7 @@ fn creation(cgroup: &Cgroup<'_>, otherwise: Option<WallTime>) -> Option<Event> {
 }
 
 /// Its creation, its end, and whether it was a kill that ended it.
-fn of_ended(ended: &Ended, events: &mut Vec<Event>) {
+fn of_ended(ended: &Ended, counted: &BTreeMap<&ContainerId, u64>, events: &mut Vec<Event>) {
     let (path, id, began): (&CgroupPath, _, _) = match &ended.what {
         Final::Pod(_) => (&ended.pod.cgroup, None, ended.pod.start_time),
         Final::Container(container, _) => (&container.cgroup, Some(&container.id), container.started_at),
@@ -150,22 +148,23 @@ fn of_ended(ended: &Ended, events: &mut Vec<Event>) {
     let (name, gone) = (absolute(path), ended.gone.wall);
     let event = |at, kind| Event { at, kind, name: name.clone(), id: id.cloned() };
     events.extend(began.map(|began| event(began, Kind::Creation)));
-    if is_killed(ended) {
+    if is_killed(ended, id.and_then(|id| counted.get(id)).copied()) {
         events.extend(kill(gone, &name, id));
     }
     events.push(event(gone, Kind::Deletion));
 }
 
-/// Killed with its last process, and so without a sweep that saw it counted.
-fn is_killed(ended: &Ended) -> bool {
+/// Killed with its last process, and so without a sweep that saw it counted. `before` is what was counted last,
+/// should the last sweep have come too late to read it.
+fn is_killed(ended: &Ended, before: Option<u64>) -> bool {
     let told = matches!(&ended.cause, Cause::Told(reason) if &**reason == "OOMKilled");
     let Final::Container(_, last) = &ended.what else { return false };
     let counted = last.memory.as_ref().ok().and_then(|memory| memory.value.oom_kills);
-    told && counted.is_none_or(|kills| kills == 0)
+    told && counted.or(before).is_none_or(|kills| kills == 0)
 }
 
-/// Kills that were counted between two frames.
-fn of_frames(frames: &[Arc<Frame>], events: &mut Vec<Event>) {
+/// Kills that were counted between two frames. Returns how many were counted of each container at last.
+fn of_frames<'a>(frames: &'a [Arc<Frame>], events: &mut Vec<Event>) -> BTreeMap<&'a ContainerId, u64> {
     // The last that was counted of each, in whichever frame: a container may be missing from one.
     let mut counted: BTreeMap<&ContainerId, u64> = BTreeMap::new();
     for (place, frame) in frames.iter().enumerate() {
@@ -184,6 +183,7 @@ fn of_frames(frames: &[Arc<Frame>], events: &mut Vec<Event>) {
             }
         }
     }
+    counted
 }
 
 /// Whether it surely was not there yet.
@@ -277,10 +277,13 @@ impl Listener {
 
     /// What a source of names says of the end of one that went; each is said once.
     fn killed(&mut self, ended: &[Arc<Ended>], events: &mut Vec<Event>) {
-        for ended in ended.iter().filter(|ended| is_killed(ended)) {
-            let Some(container) = ended.container().filter(|it| self.gone.remove(&it.id).is_some()) else {
+        for ended in ended {
+            let Some(container) = ended.container() else { continue };
+            let gone = self.gone.get(&container.id);
+            if gone.is_none_or(|gone| !is_killed(ended, gone.kills)) {
                 continue;
-            };
+            }
+            self.gone.remove(&container.id);
             events.extend(kill(ended.gone.wall, &absolute(&container.cgroup), Some(&container.id)));
         }
     }

@@ -36,7 +36,8 @@ usage: load COMMAND
   send ADDRESS PORT [--bytes N] [--receive M] [--every MS]
   udp ADDRESS PORT --count N [--size BYTES]
   frames INTERFACE COUNT                       raw frames of a protocol nobody speaks
-  memory [--anon SIZE] [--tmpfs PATH SIZE] [--seconds S]
+  memory [--anon SIZE] [--tmpfs PATH SIZE] [--seconds S] [--when PATH]
+                                               once there is a file at that path
   write-file PATH SIZE                         through the page cache, then fsync
   read-file PATH [--times N]
   write-direct PATH SIZE [--every MS]          O_DIRECT, then fsync
