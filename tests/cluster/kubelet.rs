@@ -18,9 +18,11 @@ use crate::stage::Stage;
 const PLACE: &str = "beside";
 
 /// Keys of the kubelet's summary that ours has not, up to where they begin. The README says why.
-const ABSENT: [&str; 10] = [
+const ABSENT: [&str; 11] = [
     ".node.fs",
     ".node.runtime",
+    // In a pid namespace of its own podvitals cannot know the node's, on Linux 6.14 and later.
+    ".node.rlimit.maxpid",
     // The kernel does not keep when a cgroup was made.
     ".node.systemContainers[].startTime",
     ".pods[].ephemeral-storage",
