@@ -1,7 +1,7 @@
 //! A file of `/proc` that is read again and again through one descriptor.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -22,10 +22,6 @@ impl KeptFile {
     /// Opens nothing yet.
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, file: None }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(super) fn is_open(&self) -> bool {

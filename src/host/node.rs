@@ -82,7 +82,7 @@ impl NodeReader {
     /// Descriptors held.
     pub fn descriptors(&self) -> usize {
         let kept = [&self.stat, &self.meminfo, &self.diskstats];
-        kept.into_iter().filter(|kept| kept.is_open()).count() + self.load.descriptors()
+        kept.into_iter().filter(|kept| kept.is_open()).count()
     }
 
     fn read_disks(

@@ -10,53 +10,47 @@
 use std::path::{Path, PathBuf};
 
 use super::cgroup::pressure::parse_stall;
-use super::kept_file::{KeptFile, unavailable};
+use super::kept_file::unavailable;
 use super::node_files::{parse_paging, parse_tasks};
-use super::{HostRoot, read, syscall, text};
+use super::{HostRoot, clock, read, syscall, text};
 use crate::model::counters::{PressureCounters, Stall};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{NodePaging, NodeTasks, Reading, Stamped};
 use crate::model::unavailable::Unavailable;
 
-/// Reads them again and again.
+/// Where they are. Opened for each reading: where descriptors are few, pods need them more.
 #[derive(Debug)]
 pub(super) struct NodeLoad {
-    vmstat: KeptFile,
-    loadavg: KeptFile,
+    vmstat: PathBuf,
+    loadavg: PathBuf,
     /// CPU, memory, I/O.
-    pressure: [KeptFile; 3],
+    pressure: [PathBuf; 3],
     /// `pid_max`, where it is the host's, and `threads-max`.
     task_limits: Vec<PathBuf>,
     page_bytes: u64,
 }
 
 impl NodeLoad {
-    /// Opens nothing yet.
     pub(super) fn new(root: &HostRoot) -> Self {
-        let kept = |file: &str| KeptFile::new(root.proc.join(file));
         Self {
-            vmstat: kept("vmstat"),
-            loadavg: kept("loadavg"),
-            pressure: ["pressure/cpu", "pressure/memory", "pressure/io"].map(kept),
+            vmstat: root.proc.join("vmstat"),
+            loadavg: root.proc.join("loadavg"),
+            pressure: ["cpu", "memory", "io"].map(|of| root.proc.join("pressure").join(of)),
             task_limits: task_limits(root),
             page_bytes: rustix::param::page_size() as u64,
         }
     }
 
     /// Anonymous memory and page faults of all processes.
-    pub(super) fn read_paging(&mut self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodePaging> {
+    pub(super) fn read_paging(&self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodePaging> {
         health.begin_read(0, read::NODE_VMSTAT);
-        self.vmstat.read_as(buffer, health, |vmstat| parse_paging(vmstat, self.page_bytes))
+        read_as(&self.vmstat, buffer, health, |vmstat| parse_paging(vmstat, self.page_bytes))
     }
 
     /// Stalls of all tasks; what the kernel does not account for is absent.
-    pub(super) fn read_pressure(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        health: &Health,
-    ) -> Reading<PressureCounters> {
+    pub(super) fn read_pressure(&self, buffer: &mut Vec<u8>, health: &Health) -> Reading<PressureCounters> {
         health.begin_read(0, read::NODE_PRESSURE);
-        let [cpu, memory, io] = &mut self.pressure;
+        let [cpu, memory, io] = &self.pressure;
         let cpu = read_stall(cpu, buffer, health)?;
         let mut other = |file| read_stall(file, buffer, health).ok().map(|stall| stall.value);
         let value = PressureCounters { cpu: Some(cpu.value), memory: other(memory), io: other(io) };
@@ -64,28 +58,42 @@ impl NodeLoad {
     }
 
     /// Tasks there are, and may be.
-    pub(super) fn read_tasks(&mut self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodeTasks> {
+    pub(super) fn read_tasks(&self, buffer: &mut Vec<u8>, health: &Health) -> Reading<NodeTasks> {
         health.begin_read(0, read::NODE_LOADAVG);
-        let current = self.loadavg.read_as(buffer, health, parse_tasks)?;
+        let current = read_as(&self.loadavg, buffer, health, parse_tasks)?;
         // The smaller counts: without one of them nobody can say.
-        let mut limits = self.task_limits.iter().map(|path| read_number(path, buffer, health));
-        let limit = limits.try_fold(u64::MAX, |least, limit| Some(least.min(limit?)));
+        let mut limits =
+            self.task_limits.iter().map(|path| read_as(path, buffer, health, text::parse_single_u64));
+        let limit = limits.try_fold(u64::MAX, |least, limit| Some(least.min(limit.ok()?.value)));
         let limit = limit.filter(|_| !self.task_limits.is_empty());
         Ok(Stamped { at: current.at, value: NodeTasks { current: current.value, limit } })
     }
-
-    /// Descriptors held.
-    pub(super) fn descriptors(&self) -> usize {
-        let kept = [&self.vmstat, &self.loadavg].into_iter().chain(&self.pressure);
-        kept.filter(|kept| kept.is_open()).count()
-    }
 }
 
-fn read_stall(file: &mut KeptFile, buffer: &mut Vec<u8>, health: &Health) -> Reading<Stall> {
-    if !file.is_open() && !syscall::is_there(file.path()).map_err(|errno| unavailable(errno, health))? {
+fn read_stall(file: &Path, buffer: &mut Vec<u8>, health: &Health) -> Reading<Stall> {
+    if !syscall::is_there(file).map_err(|errno| unavailable(errno, health))? {
         return Err(Unavailable::KernelWithoutPsi);
     }
-    file.read_as(buffer, health, |text| parse_stall(text).ok())
+    read_as(file, buffer, health, |text| parse_stall(text).ok())
+}
+
+/// A text that cannot be parsed is read again, once.
+fn read_as<T>(
+    path: &Path,
+    buffer: &mut Vec<u8>,
+    health: &Health,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Reading<T> {
+    for _ in 0..2 {
+        read::read_path(path, buffer).map_err(|errno| unavailable(errno, health))?;
+        let at = clock::monotonic();
+        // Each of these texts ends a line: one that does not was cut off.
+        match parse(buffer).filter(|_| buffer.ends_with(b"\n")) {
+            Some(value) => return Ok(Stamped { at, value }),
+            None => health.count(Room::Host, Trouble::Malformed),
+        }
+    }
+    Err(Unavailable::NotYet)
 }
 
 fn task_limits(root: &HostRoot) -> Vec<PathBuf> {
@@ -106,20 +114,6 @@ fn is_in_first_pid_namespace() -> bool {
     syscall::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino == FIRST_PID_NAMESPACE)
 }
 
-fn read_number(path: &Path, buffer: &mut Vec<u8>, health: &Health) -> Option<u64> {
-    for _ in 0..2 {
-        if let Err(errno) = read::read_path(path, buffer) {
-            unavailable(errno, health);
-            return None;
-        }
-        match text::parse_single_u64(buffer) {
-            Some(number) => return Some(number),
-            None => health.count(Room::Host, Trouble::Malformed),
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +128,7 @@ mod tests {
     #[test]
     fn of_this_machine() {
         let root = HostRoot { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into(), sys: "/sys".into() };
-        let (mut load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
+        let (load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
         let before = load.read_paging(&mut buffer, &health).unwrap().value;
         // Each page that is touched for the first time is one fault, and is anonymous from then on.
         const PAGES: usize = 4096;
@@ -154,7 +148,6 @@ mod tests {
         if std::path::Path::new("/proc/pressure/cpu").exists() {
             let pressure = load.read_pressure(&mut buffer, &health).unwrap().value;
             assert!(pressure.memory.is_some() && pressure.io.is_some(), "{pressure:?}");
-            assert_eq!(load.descriptors(), 5);
         }
     }
 
@@ -162,7 +155,7 @@ mod tests {
     fn a_kernel_without_pressure_says_so_and_is_not_complained_about() {
         let nowhere = std::env::temp_dir().join("podvitals-no-such-proc");
         let root = HostRoot { proc: nowhere.clone(), cgroup: nowhere.clone(), sys: nowhere };
-        let (mut load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
+        let (load, mut buffer, health) = (NodeLoad::new(&root), Vec::new(), Health::default());
         let pressure = load.read_pressure(&mut buffer, &health);
         assert_eq!(pressure.unwrap_err(), Unavailable::KernelWithoutPsi);
         assert_eq!(health.counted(Room::Host, Trouble::Denied), 0);
