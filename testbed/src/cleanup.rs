@@ -25,6 +25,16 @@ use crate::state::{STATE_ROOT, StateDir};
 /// For stopping all pods over CRI; what is left then is killed.
 const POLITE: Duration = Duration::from_secs(30);
 
+/// The shims' sockets, what libcni keeps, and our own, each before the folder it lies in.
+const SHARED_FOLDERS: [&str; 6] = [
+    "/run/containerd/s",
+    "/run/containerd",
+    "/var/lib/cni/results",
+    "/var/lib/cni/cache",
+    "/var/lib/cni",
+    STATE_ROOT,
+];
+
 /// Undoes the testbed of that name, if there is one and nobody is using it.
 pub async fn clean(name: &str) -> Result<()> {
     let state = StateDir::new(name)?;
@@ -44,6 +54,8 @@ pub async fn clean_all() -> Result<Vec<String>> {
             cleaned.push(state.name().to_owned());
         }
     }
+    // One that was killed at its very end has no folder of its own any more.
+    tokio::task::spawn_blocking(remove_shared_folders).await??;
     Ok(cleaned)
 }
 
@@ -81,7 +93,9 @@ pub(crate) async fn undo(state: &StateDir) -> Result<()> {
 
     // The record goes last, and only when it is of no more use.
     if troubles.is_empty() {
-        troubles.extend(remove_folder(state).err());
+        let path = state.path();
+        troubles.extend(fs::remove_dir_all(&path).with_context(|| path.display().to_string()).err());
+        troubles.extend(tokio::task::spawn_blocking(remove_shared_folders).await?.err());
     }
     if troubles.is_empty() {
         return Ok(());
@@ -130,9 +144,6 @@ fn remove_shim_sockets(state: &StateDir) -> Result<()> {
             remove_if_there(Path::new(socket))?;
         }
     }
-    // Gone with the last of them; in use by another containerd they are not empty.
-    let _ = fs::remove_dir("/run/containerd/s");
-    let _ = fs::remove_dir("/run/containerd");
     Ok(())
 }
 
@@ -145,9 +156,6 @@ fn remove_cni_results(state: &StateDir) -> Result<()> {
         if name.starts_with(&prefix) || sandboxes.iter().any(|id| name.contains(id)) {
             remove_if_there(&Path::new("/var/lib/cni/results").join(name))?;
         }
-    }
-    for folder in ["/var/lib/cni/results", "/var/lib/cni/cache", "/var/lib/cni"] {
-        let _ = fs::remove_dir(folder);
     }
     Ok(())
 }
@@ -204,11 +212,18 @@ fn parse_mounts_below(mountinfo: &str, folder: &Path) -> Vec<PathBuf> {
     points.filter(|point| point.starts_with(folder)).collect()
 }
 
-fn remove_folder(state: &StateDir) -> Result<()> {
-    let path = state.path();
-    fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
-    // Gone with the last testbed.
-    let _ = fs::remove_dir(STATE_ROOT);
+/// What all testbeds share goes with the last of them, and not before: a shim or a CNI plugin that
+/// has just seen its folder there would fail to put anything into it.
+///
+/// Waits for its turn, as long as another testbed picks a subnet or a kubelet starts.
+pub(crate) fn remove_shared_folders() -> Result<()> {
+    let _turn = StateDir::lock_root()?;
+    if StateDir::all()?.is_empty() {
+        for folder in SHARED_FOLDERS {
+            // In use by somebody who is no testbed it is not empty, and stays.
+            let _ = fs::remove_dir(folder);
+        }
+    }
     Ok(())
 }
 

@@ -287,7 +287,10 @@ impl Container {
     pub async fn wait_for(&self, text: &str, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while !self.log()?.contains(text) {
-            if let Some(code) = self.exit_code().await? {
+            // It may have printed it after we looked, and then have ended.
+            if let Some(code) = self.exit_code().await?
+                && !self.log()?.contains(text)
+            {
                 bail!(
                     "container {} ended with {code} before it printed '{text}': {}",
                     self.name,

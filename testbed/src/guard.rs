@@ -63,8 +63,9 @@ pub async fn stand_guard(name: &str) -> Result<()> {
             Ok(_lock) => return cleanup::undo(&state).await,
             // The owner's last descriptors are still being closed.
             Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
-            Err(_) => break,
+            Err(_) => return Ok(()),
         }
     }
-    Ok(())
+    // It may have been killed at its very end.
+    tokio::task::spawn_blocking(cleanup::remove_shared_folders).await?
 }

@@ -4,6 +4,7 @@
 //! the process that made it is gone.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,7 @@ impl StateDir {
         let path = self.join("record.json");
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Record::default()),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
     }
@@ -139,8 +140,14 @@ impl StateDir {
 fn lock_folder(path: &Path, operation: FlockOperation) -> Result<Option<Lock>> {
     let shown = || path.display().to_string();
     loop {
-        fs::create_dir_all(path).with_context(shown)?;
-        let Ok(folder) = File::open(path) else { continue };
+        // The folder may go at any step, and its parent with it: right after `mkdir` has found either
+        // there, as well. What then is in the way is nothing that stays.
+        let made = fs::create_dir_all(path).and_then(|()| File::open(path));
+        let folder = match made {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && !path.is_file() => continue,
+            made => made.with_context(shown)?,
+        };
         match rustix::fs::flock(&folder, operation) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -155,7 +162,35 @@ fn lock_folder(path: &Path, operation: FlockOperation) -> Result<Option<Lock>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    const ROUNDS: usize = 200;
+
+    /// Every holder takes the folder away, and its parent when that is empty, as testbeds do that end.
+    #[test]
+    fn a_folder_that_others_take_away_is_made_and_locked_all_the_same() {
+        let parent = std::env::temp_dir().join(format!("podvitals-lock-{}", std::process::id()));
+        let held = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (parent, held) = (&parent, &held);
+                let path = parent.join(format!("testbed-{}", number % 4));
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let lock = lock_folder(&path, FlockOperation::LockExclusive).unwrap().unwrap();
+                        fs::remove_dir(&path).unwrap();
+                        let _ = fs::remove_dir(parent);
+                        held.fetch_add(1, Ordering::Relaxed);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert_eq!(held.into_inner(), 8 * ROUNDS);
+        assert!(!parent.exists());
+    }
 
     #[test]
     fn a_name_fits_paths_cgroups_and_command_lines() {

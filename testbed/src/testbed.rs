@@ -226,7 +226,7 @@ fn spawn(command: &mut Command) -> Result<(Child, ProcessId)> {
 
 /// Recorded first, made second: a bridge without a record would stay for ever.
 async fn claim_network(state: &StateDir) -> Result<(Network, Record)> {
-    let _turn = StateDir::lock_root()?;
+    let _turn = tokio::task::spawn_blocking(StateDir::lock_root).await??;
     let network = Network::find_free()?;
     let record = Record { subnet: Some(network.number()), ..Record::default() };
     state.write_record(&record)?;

@@ -45,7 +45,7 @@ impl Drop for Owner {
         let left = crate::cgroup::pids(&self.state.cgroup_prefix()).unwrap_or_default();
         if left.is_empty() {
             let _ = std::fs::remove_dir(self.state.path());
-            let _ = std::fs::remove_dir(crate::state::STATE_ROOT);
+            let _ = crate::cleanup::remove_shared_folders();
         }
         drop(lock);
         if let Some(guard) = self.guard.take() {
