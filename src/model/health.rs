@@ -181,6 +181,8 @@ pub struct Health {
     pub sweep_cpu_nanos: AtomicU64,
     /// `CLOCK_MONOTONIC` nanoseconds at the end of the last sweep; 0 before the first.
     pub last_sweep_at: AtomicU64,
+    /// `CLOCK_MONOTONIC` nanoseconds at which the resolver woke; 0 while it waits for something to do.
+    resolving_since: AtomicU64,
     /// What the sampler is about to read: [`Self::begin_read`].
     reading: AtomicU64,
     /// Cgroups in the present targets.
@@ -260,6 +262,24 @@ impl Health {
         let nanos = self.last_sweep_at.load(Ordering::Acquire);
         (nanos != 0).then(|| Monotonic::from_nanos(nanos))
     }
+
+    /// The resolver has something to do.
+    pub fn begin_resolving(&self, now: Monotonic) {
+        self.resolving_since.store(now.as_nanos(), Ordering::Release);
+    }
+
+    /// The resolver waits again.
+    pub fn end_resolving(&self) {
+        self.resolving_since.store(0, Ordering::Release);
+    }
+
+    /// How long the resolver has been at what it does; zero while it waits.
+    pub fn resolving_for(&self, now: Monotonic) -> Duration {
+        match self.resolving_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => now.since(Monotonic::from_nanos(since)).unwrap_or_default(),
+        }
+    }
 }
 
 /// Without a sweep for this long, data routes answer 503: max(10 intervals, 5 s).
@@ -267,5 +287,6 @@ pub fn stale_after(interval: Duration) -> Duration {
     (interval * 10).max(Duration::from_secs(5))
 }
 
-/// Without a sweep for this long, `/livez` fails, so that the kubelet restarts us.
+/// Without a sweep for this long, or with the resolver at one thing for as long, `/livez` fails, so that the
+/// kubelet restarts us.
 pub const DEAD_AFTER: Duration = Duration::from_secs(30);

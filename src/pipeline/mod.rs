@@ -262,6 +262,7 @@ impl Engine {
             targets: target_sender,
             sampler: sampler.clone(),
             unknown: naming::is_anybody(&sources).then_some(unknown_sender),
+            health: health.clone(),
             listing: config.interval,
         };
         let recorder = Recorder::new(config.history, config.interval);

@@ -16,6 +16,7 @@ use crate::host;
 use crate::host::clock;
 use crate::host::watch::CgroupWatch;
 use crate::host::watch::Waker;
+use crate::model::health::Health;
 use crate::model::target::TargetSet;
 use crate::resolve::Inbox;
 use crate::resolve::Resolver;
@@ -63,6 +64,7 @@ pub(super) struct Resolving {
     pub(super) targets: watch::Sender<Arc<TargetSet>>,
     pub(super) sampler: std_mpsc::Sender<Order>,
     pub(super) unknown: Option<mpsc::Sender<()>>,
+    pub(super) health: Arc<Health>,
     /// Without inotify: time between two listings.
     pub(super) listing: Duration,
 }
@@ -72,6 +74,7 @@ impl Resolving {
         let mut woken = host::watch::Woken::default();
         let mut compared = clock::monotonic();
         while !self.mailbox.stop.load(Ordering::Relaxed) {
+            self.health.begin_resolving(clock::monotonic());
             let mail = self.mailbox.take();
             let outcome = self.resolver.step(&woken.directories, woken.overflowed, mail, &mut self.watch);
             if let Some(targets) = outcome.targets {
@@ -87,6 +90,7 @@ impl Resolving {
                 compared = now;
                 self.resolver.compare_ends();
             }
+            self.health.end_resolving();
             woken = match &mut self.watch {
                 Some(watch) => watch.wait(outcome.again.min(COMPARE_ENDS)),
                 None => {

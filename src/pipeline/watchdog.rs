@@ -1,4 +1,4 @@
-//! The watchdog: a sampler that never comes back from a read must not look like a quiet node.
+//! The watchdog: a sampler or a resolver that never comes back from a read must not look like a quiet node.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,29 +15,44 @@ use crate::model::target::TargetId;
 use crate::model::target::TargetSet;
 use crate::serve::Published;
 
-/// Says out loud when the sampler is held up, and where; and when it goes on.
+/// Says out loud when the sampler or the resolver is held up, and where; and when it goes on.
 pub(super) async fn run(published: Published, root: HostRoot, mut stopping: watch::Receiver<bool>) {
     let limit = health::stale_after(published.interval);
-    let mut held_up = false;
+    let (mut sampler_held_up, mut resolver_held_up) = (false, false);
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        let Some(last) = published.health.last_sweep_at() else { continue };
-        let age = clock::monotonic().since(last).unwrap_or_default();
-        if age > limit && !held_up {
-            let (target, file) = published.health.being_read();
+        let (health, now) = (&published.health, clock::monotonic());
+        let age = health.last_sweep_at().and_then(|last| now.since(last)).unwrap_or_default();
+        let (begun, ended) = changes(&mut sampler_held_up, age > limit);
+        if begun {
+            let (target, file) = health.being_read();
             let path =
                 directory(&published.targets.borrow(), &root, TargetId(target)).join(host::file_name(file));
             let (path, seconds) = (path.display(), age.as_secs_f64());
             error!(room = "sample", %path, seconds, "the sampler is held up in a read");
         }
-        if age <= limit && held_up {
+        if ended {
             info!("the sampler goes on");
         }
-        held_up = age > limit;
+        let busy = health.resolving_for(now);
+        let (begun, ended) = changes(&mut resolver_held_up, busy > limit);
+        if begun {
+            let seconds = busy.as_secs_f64();
+            error!(room = "resolve", seconds, "the resolver is held up: what comes and goes is not noticed");
+        }
+        if ended {
+            info!("the resolver goes on");
+        }
     }
+}
+
+/// Whether what `was` so has begun, or ended.
+fn changes(was: &mut bool, is: bool) -> (bool, bool) {
+    let before = std::mem::replace(was, is);
+    (is && !before, before && !is)
 }
 
 /// Where the file of a target is: below the process's directory, or in the cgroup below the mount of its

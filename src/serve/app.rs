@@ -70,6 +70,16 @@ impl App {
         self.since_sweep() < DEAD_AFTER
     }
 
+    /// How long the resolver has been at what it does.
+    pub(super) fn resolving_for(&self) -> Duration {
+        self.published.health.resolving_for(self.now())
+    }
+
+    /// Whether what comes and goes on the node is noticed.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.resolving_for() < DEAD_AFTER
+    }
+
     /// Whether one source of names is complete, if any was asked for.
     pub(super) fn is_identified(&self) -> bool {
         self.was_ready() || self.published.health.identity_complete.load(Ordering::Relaxed)

@@ -118,6 +118,9 @@ impl Own {
             let help = "Time since the last sweep ended.";
             gauge(encoder, "since_sweep", help, Some(Unit::Seconds), since.as_secs_f64())?;
         }
+        let help = "Time since the resolver woke to what it does; 0 while it waits.";
+        let busy = health.resolving_for(self.now());
+        gauge(encoder, "resolving", help, Some(Unit::Seconds), busy.as_secs_f64())?;
         gauge(encoder, "interval", "Time between sweeps.", Some(Unit::Seconds), self.interval.as_secs_f64())?;
         let start = seconds(self.process_start.as_unix_nanos());
         gauge(encoder, "start_time", "Start of this process since the epoch.", Some(Unit::Seconds), start)

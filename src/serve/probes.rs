@@ -44,8 +44,13 @@ impl Probe {
         let ping = ("ping", Ok(()));
         match self {
             Self::Live | Self::Health => {
-                let seconds = app.since_sweep().as_secs_f64();
-                vec![ping, ("sweep", holds(app.is_alive(), &format!("no sweep for {seconds:.1} s")))]
+                let [sweep, resolver] =
+                    [app.since_sweep(), app.resolving_for()].map(|time| time.as_secs_f64());
+                vec![
+                    ping,
+                    ("sweep", holds(app.is_alive(), &format!("no sweep for {sweep:.1} s"))),
+                    ("resolver", holds(app.is_resolving(), &format!("in one step for {resolver:.1} s"))),
+                ]
             }
             Self::Ready => {
                 // Both are asked through the latch, so that all checks agree.

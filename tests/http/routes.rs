@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use podvitals::model::health::{Room, Trouble};
 use podvitals::model::target::TargetSet;
+use podvitals::model::time::Monotonic;
 use podvitals::serve::Limits;
 use serde_json::{Value, json};
 
@@ -324,7 +325,7 @@ async fn what_is_wrong_is_said() {
         ("/api/v1/pods/%2e%2e/%00", 404, "no pod \"%2e%2e/%00\""),
         ("/api/v1/stream", 404, "/api/v1/pods /api/v1/pods/{namespace}/{name}"),
         ("/nothing", 404, "nothing is served at \"/nothing\""),
-        ("/livez/nonsense", 404, "it has: ping, sweep"),
+        ("/livez/nonsense", 404, "it has: ping, sweep, resolver"),
     ] {
         let answer = server.get(path).await;
         assert_eq!(answer.status, status, "{path}");
@@ -411,10 +412,32 @@ async fn stale_is_not_fresh() {
     set_clock::<2>(30.01);
     let livez = server.get("/livez").await;
     assert_eq!(livez.status, 500);
-    assert_eq!(livez.text(), "[+]ping ok\n[-]sweep failed: no sweep for 30.0 s\nlivez check failed\n");
+    assert_eq!(
+        livez.text(),
+        "[+]ping ok\n[-]sweep failed: no sweep for 30.0 s\n[+]resolver ok\nlivez check failed\n"
+    );
     assert_eq!(server.get("/healthz").await.status, 500);
     let metrics = server.get("/metrics").await;
     assert!(metrics.text().contains("podvitals_since_sweep_seconds 30.0"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn a_resolver_that_does_not_come_back_is_not_alive() {
+    let server = server().await;
+    let now = clock::<0>().monotonic;
+    for (seconds, status) in [(0, 200), (29, 200), (30, 500)] {
+        server.health.begin_resolving(Monotonic::from_nanos(now.as_nanos() - seconds * 1_000_000_000));
+        assert_eq!(server.get("/livez").await.status, status, "{seconds} s");
+    }
+    assert_eq!(
+        server.get("/livez").await.text(),
+        "[+]ping ok\n[+]sweep ok\n[-]resolver failed: in one step for 30.0 s\nlivez check failed\n"
+    );
+    assert_eq!(server.get("/api/v1/pods").await.status, 200, "what is known goes on being served");
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.text().contains("podvitals_resolving_seconds 30.0"), "{}", metrics.text());
+    server.health.end_resolving();
+    assert_eq!(server.get("/livez").await.status, 200);
 }
 
 #[tokio::test]

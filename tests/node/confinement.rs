@@ -21,6 +21,7 @@ use crate::oracle;
 use crate::runtime::two_sweeps_later;
 use crate::stage::Stage;
 use crate::stale::HangingProc;
+use crate::stale::OF_THE_SAMPLER;
 use crate::watcher::Watcher;
 use crate::watcher::logged;
 use crate::watcher::metric;
@@ -236,7 +237,7 @@ pub(crate) async fn it_ends_when_told_in_mid_sweep_and_starts_again_after_any_en
         daemon.until_ready().await;
         let list = daemon.next_list().await;
         assert!(pod(&list, watched.uid()).network.is_some());
-        proc.hang();
+        proc.hang(OF_THE_SAMPLER);
         until_in_mid_sweep(daemon.pid()).await;
         let begun = tokio::time::Instant::now();
         if round % 2 == 0 {
@@ -248,7 +249,7 @@ pub(crate) async fn it_ends_when_told_in_mid_sweep_and_starts_again_after_any_en
             let status = daemon.end(rustix::process::Signal::KILL);
             assert_eq!(status.code(), None, "{status}");
         }
-        proc.answer();
+        proc.answer(OF_THE_SAMPLER);
         let begun = tokio::time::Instant::now();
         daemon.again();
         daemon.until_ready().await;

@@ -112,7 +112,7 @@ async fn main() -> std::process::ExitCode {
         past::what_ended_is_told_with_the_last_that_was_read,
         prometheus::rules_of_the_mixin_find_every_pod,
         prometheus::promtool_finds_nothing_but_names_of_others,
-        stale::a_sampler_that_is_held_up_is_not_taken_for_fresh,
+        stale::who_is_held_up_is_not_taken_for_fresh,
         docker_api::figures_are_our_own_and_the_kernel_s_and_an_answer_waits_for_nothing,
     ];
     // Two runs at once need two names.
