@@ -93,6 +93,8 @@ impl Serve {
     fn start(testbed: &Testbed) -> Self {
         let socket = testbed.scratch().join("bench.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_podvitals"));
+        // As the image does.
+        command.envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072")]);
         command.arg("serve").arg("--listen").arg(format!("unix://{}", socket.display()));
         command.arg("--cri-endpoint").arg(format!("unix://{}", testbed.cri_socket().display()));
         Self { process: command.stderr(Stdio::null()).spawn().unwrap(), socket }
