@@ -29,9 +29,9 @@ pub(crate) async fn a_new_container_is_a_target_within_150_ms(stage: Arc<Stage>)
         let made = app.cgroup_dir("memory").unwrap().metadata().unwrap().ctime_nsec() as u64
             + app.cgroup_dir("memory").unwrap().metadata().unwrap().ctime() as u64 * 1_000_000_000;
         let started = clock::pair().wall.as_unix_nanos();
-        // `run` returned: the container runs. Its cgroup is older than that, and the map must have it
-        // no later than 150 ms from now.
-        let deadline = Instant::now() + Duration::from_millis(150);
+        // `run` returned: the container runs, and its cgroup is older than that. How long we take to read the
+        // map is our own affair: it says itself when it saw the cgroup.
+        let deadline = Instant::now() + Duration::from_secs(4);
         let since = loop {
             let map: Map = serde_json::from_str(&daemon.get("/api/v1/map").body).unwrap();
             let container =
@@ -39,7 +39,7 @@ pub(crate) async fn a_new_container_is_a_target_within_150_ms(stage: Arc<Stage>)
             if let Some(container) = container {
                 break container.since_unix_nano;
             }
-            assert!(Instant::now() < deadline, "not a target 150 ms after its start");
+            assert!(Instant::now() < deadline, "not a target before the next sweep");
             sleep(Duration::from_millis(2)).await;
         };
         let late = since.saturating_sub(made);

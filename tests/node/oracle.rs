@@ -57,6 +57,12 @@ pub(crate) fn keyed(path: impl AsRef<Path>, key: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {key}")).trim().parse().unwrap()
 }
 
+/// Nanoseconds that a read and its stamp may take.
+const AT_ONCE: u64 = 300_000;
+
+/// Nanoseconds between two samples of a recorder that did not have to wait.
+const CLOSE: u64 = 3_000_000;
+
 /// CPU time of a process and the instant at which it was read, over and over.
 pub(crate) struct Schedstat {
     stop: Arc<AtomicBool>,
@@ -74,9 +80,14 @@ impl Schedstat {
         let thread = std::thread::spawn(move || {
             let mut samples = Vec::new();
             while !told.load(Ordering::Relaxed) {
+                let before = clock::pair().wall.as_unix_nanos();
                 let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+                let now = clock::pair().wall.as_unix_nanos();
                 let used = text.split(' ').next().unwrap().parse().unwrap();
-                samples.push((clock::pair().wall.as_unix_nanos(), used));
+                // Between the two it may have had to wait for a processor: nobody knows when that was read.
+                if now.saturating_sub(before) < AT_ONCE {
+                    samples.push((now, used));
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
             samples
@@ -96,6 +107,13 @@ impl Recording {
         let after = self.0.partition_point(|(at, _)| *at < instant);
         assert!(after > 0 && after < self.0.len(), "{instant} was not recorded");
         (self.0[after - 1], self.0[after])
+    }
+
+    /// By how much CPU time [`Self::at`] may be wrong: the line between two samples is as good as exact where they
+    /// stand close together, and tells little where the recorder had to wait.
+    pub(crate) fn doubt(&self, instant: u64) -> f64 {
+        let ((t0, u0), (t1, u1)) = self.around(instant);
+        if t1 - t0 > CLOSE { (u1 - u0) as f64 } else { 0.0 }
     }
 
     /// CPU time at the instant, on the line between the two samples around it.
