@@ -286,12 +286,7 @@ impl PodState {
         let until = claimable.map(|since| since.plus(UNCLAIMED)).filter(|at| *at > now.monotonic);
         self.settle_at = until.filter(|_| sandbox == Sandbox::Unsettled);
         // What was once settled stays so while that child lives: a source that went away changes nothing.
-        let stands = match &self.sandbox {
-            Sandbox::Is(id, _) => ids.contains(id),
-            Sandbox::None => known.is_some_and(|known| has_absent_sandbox(known, &ids)),
-            Sandbox::Unsettled => false,
-        };
-        if sandbox != Sandbox::Unsettled || !stands {
+        if sandbox != Sandbox::Unsettled || !self.sandbox.stands(&ids, known.map(Arc::as_ref)) {
             self.changed |= sandbox != self.sandbox;
             self.sandbox = sandbox;
         }
@@ -334,9 +329,4 @@ impl PodState {
             Sandbox::None | Sandbox::Unsettled => None,
         }
     }
-}
-
-/// Whether a source knows a living sandbox that has no cgroup of its own.
-fn has_absent_sandbox(known: &KnownPod, children: &[ContainerId]) -> bool {
-    known.sandboxes.iter().any(|sandbox| sandbox.ready && !children.contains(&sandbox.id))
 }

@@ -19,6 +19,30 @@ pub(super) enum Sandbox {
     Is(ContainerId, &'static str),
 }
 
+impl Sandbox {
+    /// Whether what was settled before holds while nothing says otherwise.
+    ///
+    /// That there is none holds while a sandbox is told that has no cgroup, or, where nobody tells of sandboxes, while
+    /// the oldest child is a container: sandboxes are older than their containers, so whoever came after it is none.
+    pub(super) fn stands(&self, children: &[ContainerId], known: Option<&KnownPod>) -> bool {
+        match (self, known) {
+            (Self::Is(id, _), _) => children.contains(id),
+            (Self::None, Some(known)) if known.sandboxes.is_empty() => {
+                children.first().is_some_and(|oldest| is_claimed(known, oldest))
+            }
+            (Self::None, Some(known)) => {
+                known.sandboxes.iter().any(|sandbox| sandbox.ready && !children.contains(&sandbox.id))
+            }
+            (Self::None, None) | (Self::Unsettled, _) => false,
+        }
+    }
+}
+
+/// Whether it is one of the pod's containers.
+fn is_claimed(known: &KnownPod, id: &ContainerId) -> bool {
+    known.containers.iter().any(|container| container.id.as_ref() == Some(id))
+}
+
 /// A child that no source claims for this long, while one that lists containers is heard, is none: a
 /// pod's status tells of a new container within ten seconds. Without this rule a pod whose containers
 /// crash at once would never be settled, for each is gone before its status names it.
@@ -42,8 +66,7 @@ pub(super) fn settle(children: &[ContainerId], known: Option<&KnownPod>, unclaim
     if let Some(sandbox) = named {
         return Sandbox::Is(sandbox.id.clone(), "the runtime");
     }
-    let claimed =
-        |id: &ContainerId| known.containers.iter().any(|container| container.id.as_ref() == Some(id));
+    let claimed = |id: &ContainerId| is_claimed(known, id);
     let [oldest, rest @ ..] = children else { return Sandbox::Unsettled };
     if children.iter().all(claimed) {
         return Sandbox::None;
@@ -110,6 +133,24 @@ mod tests {
             started_at: None,
             requests: Requests::default(),
         }
+    }
+
+    #[test]
+    fn a_new_container_of_a_pod_without_a_sandbox_unsettles_nothing() {
+        let mut told = known(None, &['a', 'b']);
+        assert_eq!(settle(&[id('a'), id('b')], Some(&told), Duration::ZERO), Sandbox::None);
+        // The second is started anew; its new id is in no status yet.
+        assert!(Sandbox::None.stands(&[id('a'), id('c')], Some(&told)));
+        // The first is, too: who is left was never claimed, and may be a sandbox.
+        assert!(!Sandbox::None.stands(&[id('c'), id('d')], Some(&told)));
+        assert!(!Sandbox::None.stands(&[], Some(&told)));
+        assert!(!Sandbox::None.stands(&[id('a')], None));
+        // A runtime that tells of sandboxes knows better.
+        told.sandboxes = vec![sandbox_of('e')];
+        assert!(Sandbox::None.stands(&[id('a'), id('c')], Some(&told)), "it has no cgroup");
+        told.sandboxes[0].ready = false;
+        assert!(!Sandbox::None.stands(&[id('a'), id('c')], Some(&told)));
+        assert!(!Sandbox::Unsettled.stands(&[id('a')], Some(&told)));
     }
 
     #[test]
