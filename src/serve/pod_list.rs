@@ -10,7 +10,7 @@ use super::native::pods::{NamedPod, in_order, pod_containers, qos_class};
 use super::reply::json;
 use super::time::rfc3339_seconds;
 use crate::model::document::Container;
-use crate::model::identity::{ContainerKind, ContainerState, KnownContainer, KnownPod, Owner};
+use crate::model::identity::{ContainerKind, ContainerState, KnownContainer, KnownPod, Owner, Requests};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::WallTime;
 
@@ -32,7 +32,7 @@ fn item(snapshot: &Snapshot, pod: NamedPod<'_>, known: &KnownPod) -> Value {
     };
     let starting = || of(&[ContainerKind::Init, ContainerKind::Sidecar]);
     let ephemeral = || of(&[ContainerKind::Ephemeral]);
-    let status = |container: &Container| status(container, known);
+    let (spec, status) = (|it: &Container| spec(it, known), |it: &Container| status(it, known));
     let source = if known.static_pod { "file" } else { "api" };
     let hash = known.static_pod.then(|| target.runtime_uid.as_str());
     let annotations = present([
@@ -80,15 +80,27 @@ fn owner(owner: &Owner) -> Value {
     object!([{ "kind": owner.kind, "name": owner.name, "controller": true }])
 }
 
-fn spec(container: &Container) -> Value {
+/// The container in the words of its source.
+fn told<'a>(container: &Container, known: &'a KnownPod) -> Option<&'a KnownContainer> {
+    let id = |it: &&KnownContainer| container.id.as_deref() == it.id.as_ref().map(|id| id.as_str());
+    let by_id = known.containers.iter().find(id).filter(|_| container.id.is_some());
+    by_id.or_else(|| known.containers.iter().find(|it| container.name.as_deref() == Some(&*it.name)))
+}
+
+fn spec(container: &Container, known: &KnownPod) -> Value {
     let cpu = |cores: Option<f64>| cores.map(|cores| quantity(cores).into());
     let (of_cpu, of_memory) = (container.cpu.as_ref(), container.memory.as_ref());
     let amounts = |cores: Option<f64>, bytes: Option<u64>| {
         let amounts = present([("cpu", cpu(cores)), ("memory", bytes.map(|bytes| bytes.to_string().into()))]);
         Some(amounts).filter(|amounts| amounts.as_object().is_some_and(|amounts| !amounts.is_empty()))
     };
-    let requests =
-        amounts(of_cpu.and_then(|cpu| cpu.request_cores), of_memory.and_then(|memory| memory.request_bytes));
+    // The pod asks for them whether the container has a cgroup now or not.
+    let Requests { cpu_cores, memory_bytes } =
+        told(container, known).map(|told| told.requests).unwrap_or_default();
+    let requests = amounts(
+        of_cpu.and_then(|cpu| cpu.request_cores).or(cpu_cores.map(|cores| cores.get())),
+        of_memory.and_then(|memory| memory.request_bytes).or(memory_bytes),
+    );
     let limits =
         amounts(of_cpu.and_then(|cpu| cpu.limit_cores), of_memory.and_then(|memory| memory.limit_bytes));
     let is_sidecar = container.kind == Some(ContainerKind::Sidecar);
@@ -101,10 +113,7 @@ fn spec(container: &Container) -> Value {
 }
 
 fn status(container: &Container, known: &KnownPod) -> Value {
-    let same = |it: &&KnownContainer| {
-        container.id.is_some() && it.id.as_ref().map(|id| id.as_str()) == container.id.as_deref()
-    };
-    let runtime = known.containers.iter().find(same).and_then(|known| known.runtime);
+    let runtime = told(container, known).and_then(|told| told.runtime);
     let id = container.id.as_deref().zip(runtime).map(|(id, runtime)| format!("{}://{id}", runtime.word()));
     let started_at = container.started_at_unix_nano.map(WallTime::from_unix_nanos).map(rfc3339_seconds);
     let started_at = || started_at.clone().map(Value::from);

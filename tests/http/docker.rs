@@ -7,6 +7,7 @@ use std::sync::Arc;
 use podvitals::config::Listen;
 use podvitals::model::machine::{CgroupVersion, Machine};
 use podvitals::model::snapshot::Snapshot;
+use podvitals::model::sweep::NetworkSource;
 use podvitals::serve::{Access, Limits, bind};
 use serde_json::{Value, json};
 
@@ -178,6 +179,34 @@ async fn what_a_real_engine_answers_is_there_or_named_as_absent() {
 
     let version = server.get("/v1.41/version").await.json();
     assert_covers(&version, &fixture("version.json"), &[]);
+}
+
+/// Where devices do not count what a pod receives, as with eBPF networks.
+#[tokio::test]
+async fn what_the_ip_layer_counts_is_in_every_format() {
+    let mut snapshot = node::snapshot();
+    let network = snapshot.pods.iter_mut().find(|pod| pod.target == 0).unwrap().network.as_mut().unwrap();
+    network.value.source = NetworkSource::NetnsIp;
+    network.value.counters.total.rx_bytes = 30_000_000_000;
+    network.value.counters.total.rx_packets = 30_000_000;
+    let server = server_like(v1(), true, snapshot).await;
+
+    let stats = server.get(&format!("/containers/{WEB}/stats?stream=false")).await.json();
+    let networks = stats["networks"].as_object().unwrap();
+    let sum = |key: &str| networks.values().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("rx_bytes"), sum("rx_packets")), (30_000_000_000, 30_000_000), "{networks:?}");
+
+    let metrics = server.get("/metrics/cadvisor").await;
+    let lines = metrics.text().lines().filter(|line| {
+        line.starts_with("container_network_receive_bytes_total{") && line.contains("pod=\"web\"")
+    });
+    let received = lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap());
+    assert_eq!(received.sum::<u64>(), 30_000_000_000);
+
+    let summary = server.get("/stats/summary").await.json();
+    let pods = summary["pods"].as_array().unwrap();
+    let web = pods.iter().find(|pod| pod["podRef"]["name"] == "web").unwrap();
+    assert_eq!(web["network"]["rxBytes"], networks[web["network"]["name"].as_str().unwrap()]["rx_bytes"]);
 }
 
 #[tokio::test]

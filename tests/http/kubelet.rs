@@ -274,11 +274,17 @@ async fn the_summary_of_cpu_and_memory_has_nothing_else() {
     let whole = server.get("/stats/summary").await.json();
     let part = server.get("/stats/summary?only_cpu_and_memory=true").await.json();
     let keys = |of: &Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&part["node"]), ["cpu", "memory", "nodeName", "startTime", "systemContainers"]);
-    assert_eq!(keys(&part["node"]["systemContainers"][0]), ["ageSeconds", "cpu", "memory", "name"]);
-    assert_eq!(keys(&part["pods"][0]), ["ageSeconds", "containers", "cpu", "memory", "podRef", "startTime"]);
-    assert_eq!(keys(&part["pods"][0]["containers"][0]), ["ageSeconds", "cpu", "memory", "name", "startTime"]);
-    for key in ["cpu", "memory"] {
+    assert_eq!(keys(&part["node"]), ["cpu", "memory", "nodeName", "startTime", "swap", "systemContainers"]);
+    assert_eq!(keys(&part["node"]["systemContainers"][0]), ["ageSeconds", "cpu", "memory", "name", "swap"]);
+    assert_eq!(
+        keys(&part["pods"][0]),
+        ["ageSeconds", "containers", "cpu", "memory", "podRef", "startTime", "swap"]
+    );
+    assert_eq!(
+        keys(&part["pods"][0]["containers"][0]),
+        ["ageSeconds", "cpu", "memory", "name", "startTime", "swap"]
+    );
+    for key in ["cpu", "memory", "swap"] {
         assert_eq!(part["pods"][0][key], whole["pods"][0][key]);
     }
     // As the kubelet: any other value, and any other parameter, is nothing.

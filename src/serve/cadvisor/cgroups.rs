@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::docker::names::{Identity, Lost, called, items};
 use super::super::native::pods::{NamedPod, in_order};
 use super::super::reply::{Refusal, quoted};
+use super::sample::Sample;
 use crate::model::identity::ContainerId;
 use crate::model::snapshot::{ContainerFigures, Snapshot};
 use crate::model::target::{CgroupPath, ContainerTarget};
@@ -129,13 +130,21 @@ pub(super) fn find_recursive<'a>(snapshot: &'a Snapshot, name: &str) -> Result<V
         return Ok(containers);
     }
     let mut below = all(snapshot);
-    below.retain(|cgroup| cgroup.name == name || is_below(&cgroup.name, name));
+    below.retain(|cgroup| {
+        cgroup.name == name || is_below(&cgroup.name, name) && has_figures(snapshot, cgroup)
+    });
     if below.is_empty() { find(snapshot, name).map(|found| vec![found]) } else { Ok(below) }
 }
 
-/// Containers and sandboxes: those that Docker would have.
+/// Containers and sandboxes: those that Docker would have. What has no figures is left out, as above.
 pub(super) fn containers(snapshot: &Snapshot) -> Vec<Cgroup<'_>> {
-    all(snapshot).into_iter().filter(|cgroup| cgroup.id().is_some()).collect()
+    let all = all(snapshot).into_iter();
+    all.filter(|cgroup| cgroup.id().is_some() && has_figures(snapshot, cgroup)).collect()
+}
+
+/// Of a sandbox nothing is read but the network, which is not its own on the node's, and may be absent.
+fn has_figures(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> bool {
+    !matches!(cgroup.what, What::Sandbox(..)) || Sample::now(snapshot, cgroup).is_some()
 }
 
 /// The container that a client of Docker calls so, whoever runs it.

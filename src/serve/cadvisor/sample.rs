@@ -9,13 +9,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::native::network::counted;
 use super::super::native::rows;
 use super::super::series::cadvisor::node_cgroup;
 use super::cgroups::{Cgroup, What};
 use super::request::Range;
 use crate::model::counters::{
-    DeviceNumber, DeviceRow, InterfaceRow, IoCounters, MemoryCounters, NetworkCounters, PidsCounters,
-    PressureCounters,
+    DeviceNumber, DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PidsCounters, PressureCounters,
 };
 use crate::model::history::{CgroupSample, Frame, IoSample, NetworkSample, NodeSample, Roster, Shelf};
 use crate::model::snapshot::{Carried, CgroupFigures, CpuFigures, Snapshot};
@@ -139,20 +139,21 @@ fn interfaces_now(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Timed<Interfaces>
     if !cgroup.has_the_network() {
         return None;
     }
-    let (at, source, rows) = match cgroup.pod() {
+    let (at, source, counted) = match cgroup.pod() {
         None => {
             let network = snapshot.node.network.as_ref().ok()?;
-            (network.at, NetworkSource::Netns, rows(&snapshot.interfaces, &network.value.1))
+            let nics = rows(&snapshot.interfaces, &network.value.1).filter(|row| row.counted);
+            let mut nics: Vec<_> = nics.map(|row| (row, row.counters)).collect();
+            nics.sort_by_key(|(row, _)| !row.primary);
+            (network.at, NetworkSource::Netns, nics)
         }
         Some(pod) if pod.target.host_network => return None,
         Some(pod) => {
             let network = pod.figures.network.as_ref().ok()?;
-            (network.at, network.value.source, rows(&snapshot.interfaces, &network.value.interfaces))
+            (network.at, network.value.source, counted(snapshot, &network.value))
         }
     };
-    let mut counted: Vec<&InterfaceRow> = rows.filter(|row| row.counted).collect();
-    counted.sort_by_key(|row| !row.primary);
-    let each = counted.into_iter().map(|row| (row.name.to_string(), row.counters)).collect();
+    let each = counted.into_iter().map(|(row, counters)| (row.name.to_string(), counters)).collect();
     Some(Stamped { at, value: Interfaces { source, each } })
 }
 

@@ -8,11 +8,14 @@ use super::super::docker::names::Identity;
 use super::super::time::{microseconds, rfc3339};
 use super::cgroups::{Cgroup, What};
 use super::sample::Sample;
-use super::stat::{NO_LIMIT, Stat};
+use super::stat::Stat;
 use crate::model::counters::Limits;
 use crate::model::identity::{KnownContainer, RuntimeKind};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::WallTime;
+
+/// What cAdvisor says of a limit there is none of.
+const NO_LIMIT: u64 = u64::MAX;
 
 /// A container of v1.
 #[derive(Debug, Serialize)]

@@ -13,9 +13,6 @@ use crate::model::counters::{DeviceNumber, IoCounters, MemoryCounters, NetworkCo
 use crate::model::snapshot::CpuFigures;
 use crate::model::sweep::NetworkSource;
 
-/// What cAdvisor says of a limit there is none of.
-pub(super) const NO_LIMIT: u64 = u64::MAX;
-
 /// Paths of devices.
 pub(super) type Devices = BTreeMap<DeviceNumber, String>;
 
@@ -226,7 +223,8 @@ impl Stat {
         });
         let processes = tasks.map(|(pids, limit)| Processes {
             threads_current: pids.current,
-            threads_max: limit.map(|limit| limit.unwrap_or(NO_LIMIT)),
+            // 0 is runc's word for no limit, and so cAdvisor's.
+            threads_max: limit.map(Option::unwrap_or_default),
         });
         let has = Has {
             has_cpu: cpu.is_some(),

@@ -137,7 +137,7 @@ impl Listener {
 }
 
 /// Every container and sandbox that lives, named or not.
-fn there(snapshot: &Snapshot) -> BTreeSet<ContainerId> {
+pub(super) fn there(snapshot: &Snapshot) -> BTreeSet<ContainerId> {
     let mut there = BTreeSet::new();
     for pod in each(snapshot) {
         let target = pod.target;

@@ -22,6 +22,8 @@ pub(super) fn document(item: &Item<'_>) -> Value {
     });
     if let Some(image) = identity.image() {
         document["Config"]["Image"] = image.into();
+        // The Engine has the image's id here. docker-py needs the key, and nobody tells us the id.
+        document["Image"] = image.into();
     }
     if let Some(started_at) = started_at {
         document["Created"] = started_at.as_str().into();

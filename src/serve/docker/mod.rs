@@ -190,7 +190,11 @@ fn each_sweep(
     let mut has_run = false;
     move |snapshot| {
         let item = names::by_id(snapshot, &id).filter(|item| item.state == State::Running || !has_run);
-        let Some(item) = item else { return Next::Last(Bytes::new()) };
+        let Some(item) = item else {
+            // One that has lost its name alone goes on; so does its stream, once it has one again.
+            let nameless = events::there(snapshot).contains(&id);
+            return if nameless { Next::Nothing } else { Next::Last(Bytes::new()) };
+        };
         let render = || json(&stats::document(snapshot, &item, &app.published.machine, how));
         let cost = (1, snapshot.pods.len());
         let rendered = app.documents.other(snapshot.tick, &key, cost, app.now(), JSON, render);

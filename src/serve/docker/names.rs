@@ -219,14 +219,18 @@ fn of_pod<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>, all: bool) -> Vec<Item<
     }
     if let Some((id, told)) = sandbox {
         let attempt = told.map_or(0, |told| told.attempt);
-        let role = Role::Sandbox { attempt, created_at: told.map(|told| told.created_at) };
+        // Where only the API server names pods: the kubelet makes the sandbox as soon as it has the pod.
+        let seen = || pod.target.sandbox.as_ref().map(|child| child.cgroup.since);
+        let created_at = told.map(|told| told.created_at).or(known.start_time).or_else(seen);
+        let role = Role::Sandbox { attempt, created_at };
         items.push(Item { identity: identity(id, role), pod, read: None, state: State::Running });
     }
     if all {
         for known in &known.containers {
             let Some(id) = known.id.clone().filter(|id| !alive.contains(&id)) else { continue };
             // The source hears of an end later than the cgroup tree: what has no cgroup does not run.
-            let waits = known.state == ContainerState::Waiting;
+            // One that waits to be started anew goes by the id of the instance that has ended.
+            let waits = known.state == ContainerState::Waiting && known.started_at.is_none();
             let state = if waits { State::Created } else { State::Exited };
             let identity = identity(id, Role::Container(Arc::new(known.clone())));
             items.push(Item { identity, pod, read: None, state });

@@ -9,6 +9,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::native::network::counted;
 use super::super::native::rows;
 use super::super::time::{NEVER, nanoseconds, rfc3339};
 use super::names::Item;
@@ -203,8 +204,9 @@ fn networks(snapshot: &Snapshot, network: &Reading<NetworkFigures>) -> Option<Va
         Err(Unavailable::HostNetwork) => return Some(json!({})),
         Err(_) => return None,
     };
-    let counted = rows(&snapshot.interfaces, &network.interfaces).filter(|row| row.counted);
-    let interfaces = counted.map(|row| (row.name.to_string(), interface(row.counters, network.source)));
+    let interfaces = counted(snapshot, network).into_iter();
+    let interfaces =
+        interfaces.map(|(row, counters)| (row.name.to_string(), interface(counters, network.source)));
     Some(Value::Object(interfaces.collect()))
 }
 

@@ -29,6 +29,30 @@ pub(super) fn pod(
     }
 }
 
+/// The interfaces that make up a pod's total, each with its counters, the one with the default route first.
+///
+/// Where the devices do not count what is received the IP layer does, for all of them together: what the others
+/// have not received is the first one's then, as the pod's total has it, which never goes back.
+pub(in crate::serve) fn counted<'a>(
+    snapshot: &'a Snapshot,
+    network: &NetworkFigures,
+) -> Vec<(&'a InterfaceRow, NetworkCounters)> {
+    let counted = rows(&snapshot.interfaces, &network.interfaces).filter(|row| row.counted);
+    let mut counted: Vec<_> = counted.map(|row| (row, row.counters)).collect();
+    counted.sort_by_key(|(row, _)| !row.primary);
+    if network.source == NetworkSource::NetnsIp
+        && let [(_, first), others @ ..] = &mut counted[..]
+    {
+        let of_others = |of: fn(&NetworkCounters) -> u64| -> u64 {
+            others.iter().map(|(_, counters)| of(counters)).fold(0, u64::saturating_add)
+        };
+        let total = network.counters.total;
+        first.rx_bytes = total.rx_bytes.saturating_sub(of_others(|counters| counters.rx_bytes));
+        first.rx_packets = total.rx_packets.saturating_sub(of_others(|counters| counters.rx_packets));
+    }
+    counted
+}
+
 /// Totals, rates and interfaces; the node's NICs have no more than these.
 pub(super) fn totals<'a>(
     total: NetworkCounters,

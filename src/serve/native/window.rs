@@ -39,12 +39,13 @@ struct Seen {
 }
 
 /// The frames of the last `length` before and with the snapshot. A frame stands for the time since the one
-/// before it: one more would make the window longer than was asked for.
+/// before it: one more would make the window longer than was asked for. The newest is always there.
 pub(in crate::serve) fn frames(shelf: &Shelf, snapshot: &Snapshot, length: Duration) -> Vec<Arc<Frame>> {
     let half = snapshot.interval.max(CLOSEST) / 2;
     let now = snapshot.clock.monotonic;
     shelf.frames(snapshot.tick, |frame| {
-        now.since(frame.clock.monotonic).is_none_or(|age| age.saturating_add(half) < length)
+        frame.tick == snapshot.tick
+            || now.since(frame.clock.monotonic).is_none_or(|age| age.saturating_add(half) < length)
     })
 }
 

@@ -18,16 +18,16 @@
 //! of the node.
 
 use super::super::exposition::{Form, Place, Shelf, Value, Writer};
+use super::super::native::network::counted;
 use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
 use super::{Document, Network, Read, Row, Scribe, device_paths};
-use crate::model::counters::{CpuCounters, InterfaceRow, Limits, MemoryCounters};
+use crate::model::counters::{CpuCounters, Limits, MemoryCounters};
 use crate::model::history::NodeSample;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Stamped};
 use crate::model::target::CgroupPath;
-use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
 
 /// What may be asked of the document.
@@ -146,8 +146,10 @@ fn id_of(path: &CgroupPath) -> String {
 
 fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
     let network = pod.figures.network.as_ref().ok().filter(|_| !pod.target.host_network).map(|network| {
-        let interfaces = rows(&snapshot.interfaces, &network.value.interfaces);
-        of_interfaces(interfaces, network.value.source, network.at)
+        let interfaces = counted(snapshot, &network.value);
+        let interfaces =
+            interfaces.into_iter().map(|(row, counters)| (row.name.to_string(), counters)).collect();
+        Network { interfaces, source: network.value.source, at: network.at }
     });
     let cgroup = &pod.figures.cgroup;
     Row { pod: Some(pod), container: None, cgroup, clock: snapshot.clock, devices: &[], network }
@@ -155,24 +157,16 @@ fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
 
 fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
     let network = snapshot.node.network.as_ref().ok().map(|network| {
-        let nics = rows(&snapshot.interfaces, &network.value.1);
-        of_interfaces(nics, NetworkSource::Netns, network.at)
+        // Those that count: a sum over all rows must not have the same bytes twice.
+        let nics = rows(&snapshot.interfaces, &network.value.1).filter(|row| row.counted);
+        let interfaces = nics.map(|row| (row.name.to_string(), row.counters)).collect();
+        Network { interfaces, source: NetworkSource::Netns, at: network.at }
     });
     let devices = match &snapshot.node.io {
         Ok(io) => rows(&snapshot.devices, &io.value.1).as_slice(),
         Err(_) => &[],
     };
     Row { pod: None, container: None, cgroup, clock: snapshot.clock, devices, network }
-}
-
-/// Those that count: a sum over all rows must not have the same bytes twice.
-fn of_interfaces<'a>(
-    all: impl Iterator<Item = &'a InterfaceRow>,
-    source: NetworkSource,
-    at: Monotonic,
-) -> Network {
-    let counted = all.filter(|row| row.counted);
-    Network { interfaces: counted.map(|row| (row.name.to_string(), row.counters)).collect(), source, at }
 }
 
 /// The node's `/proc/stat` and `/proc/meminfo`, in the words of a cgroup: used is what is not free.

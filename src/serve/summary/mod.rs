@@ -7,7 +7,7 @@
 
 mod wire;
 
-use super::native::network::traffic;
+use super::native::network::{counted, traffic};
 use super::native::pods::{NamedPod, one_of_each_name, running};
 use super::native::{finite, rows};
 use super::reply::json;
@@ -86,7 +86,7 @@ impl Page<'_> {
                 let NodeTasks { current, limit } = tasks.value;
                 wire::Rlimit { time, time_unix_nano, maxpid: limit, curproc: current }
             }),
-            swap: memory.filter(|_| self.all).map(|memory| {
+            swap: memory.map(|memory| {
                 let free = memory.value.swap_total_bytes.saturating_sub(memory.value.swap_used_bytes);
                 self.swap(memory.at, memory.value.swap_used_bytes, Some(free))
             }),
@@ -163,9 +163,7 @@ impl Page<'_> {
                 Some(wire::Memory { psi: on_memory.map(psi), ..document })
             }),
             io: pressure.and_then(|pressure| self.io(pressure)),
-            swap: memory
-                .filter(|_| self.all)
-                .and_then(|memory| Some(self.swap(memory.at, memory.value.swap_bytes?, None))),
+            swap: memory.and_then(|memory| Some(self.swap(memory.at, memory.value.swap_bytes?, None))),
             blkio: io.map(|io| self.block_io(io.at, io.value.counters.total)),
         }
     }
@@ -199,13 +197,15 @@ impl Page<'_> {
     }
 
     fn network(&self, network: &Stamped<NetworkFigures>) -> wire::Network {
-        let NetworkFigures { source, counters, interfaces, .. } = &network.value;
+        let NetworkFigures { source, interfaces, .. } = &network.value;
         let interfaces = rows(&self.snapshot.interfaces, interfaces);
         let mut document = self.interfaces(network.at, interfaces, *source);
         if *source == NetworkSource::NetnsIp {
             // The devices do not count what was received; the IP layer does, for all of them together.
+            let first = counted(self.snapshot, &network.value).first().map(|(_, counters)| *counters);
+            let primary = document.primary.zip(first);
             document.primary =
-                document.primary.map(|primary| interface(primary.name, traffic(counters.raw, *source)));
+                primary.map(|(primary, counters)| interface(primary.name, traffic(counters, *source)));
         }
         document
     }
