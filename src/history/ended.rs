@@ -115,7 +115,7 @@ fn is_container(pod: &PodTarget, child: &ContainerTarget) -> bool {
 /// What the source of names says of the end of the container with this id.
 fn told(pod: &PodTarget, id: &ContainerId) -> Option<Cause> {
     let known = pod.known.as_deref()?;
-    let of_it = known.containers.iter().find(|container| container.id.as_ref() == Some(id))?;
+    let of_it = known.container(id)?;
     let ended = of_it.state == ContainerState::Terminated;
     of_it.state_reason.clone().filter(|_| ended).map(Cause::Told)
 }

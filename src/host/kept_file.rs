@@ -39,22 +39,32 @@ impl KeptFile {
         Ok(clock::monotonic())
     }
 
-    /// A text that cannot be parsed is read again, once.
+    /// As [`read_as`] does, through the descriptor.
     pub(super) fn read_as<T>(
         &mut self,
         buffer: &mut Vec<u8>,
         health: &Health,
         parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Reading<T> {
-        for _ in 0..2 {
-            let at = self.read(buffer).map_err(|errno| unavailable(errno, health))?;
-            match parse(buffer) {
-                Some(value) => return Ok(Stamped { at, value }),
-                None => health.count(Room::Host, Trouble::Malformed),
-            }
-        }
-        Err(Unavailable::NotYet)
+        read_as(buffer, health, |buffer| self.read(buffer), parse)
     }
+}
+
+/// A text that cannot be parsed is read again, once.
+pub(super) fn read_as<T>(
+    buffer: &mut Vec<u8>,
+    health: &Health,
+    mut read: impl FnMut(&mut Vec<u8>) -> Result<Monotonic, Errno>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Reading<T> {
+    for _ in 0..2 {
+        let at = read(buffer).map_err(|errno| unavailable(errno, health))?;
+        match parse(buffer) {
+            Some(value) => return Ok(Stamped { at, value }),
+            None => health.count(Room::Host, Trouble::Malformed),
+        }
+    }
+    Err(Unavailable::NotYet)
 }
 
 /// These files always exist where `/proc` and `/sys` are shown: one that is missing is withheld.

@@ -10,11 +10,11 @@
 use std::path::{Path, PathBuf};
 
 use super::cgroup::pressure::parse_stall;
-use super::kept_file::unavailable;
+use super::kept_file::{self, unavailable};
 use super::node_files::{parse_paging, parse_tasks};
 use super::{HostRoot, clock, read, syscall, text};
 use crate::model::counters::{PressureCounters, Stall};
-use crate::model::health::{Health, Room, Trouble};
+use crate::model::health::Health;
 use crate::model::sweep::{NodePaging, NodeTasks, Reading, Stamped};
 use crate::model::unavailable::Unavailable;
 
@@ -77,23 +77,15 @@ fn read_stall(file: &Path, buffer: &mut Vec<u8>, health: &Health) -> Reading<Sta
     read_as(file, buffer, health, |text| parse_stall(text).ok())
 }
 
-/// A text that cannot be parsed is read again, once.
 fn read_as<T>(
     path: &Path,
     buffer: &mut Vec<u8>,
     health: &Health,
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Reading<T> {
-    for _ in 0..2 {
-        read::read_path(path, buffer).map_err(|errno| unavailable(errno, health))?;
-        let at = clock::monotonic();
-        // Each of these texts ends a line: one that does not was cut off.
-        match parse(buffer).filter(|_| buffer.ends_with(b"\n")) {
-            Some(value) => return Ok(Stamped { at, value }),
-            None => health.count(Room::Host, Trouble::Malformed),
-        }
-    }
-    Err(Unavailable::NotYet)
+    let read = |buffer: &mut Vec<u8>| read::read_path(path, buffer).map(|()| clock::monotonic());
+    // Each of these texts ends a line: one that does not was cut off.
+    kept_file::read_as(buffer, health, read, |text| parse(text).filter(|_| text.ends_with(b"\n")))
 }
 
 fn task_limits(root: &HostRoot) -> Vec<PathBuf> {
@@ -117,6 +109,7 @@ fn is_in_first_pid_namespace() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::health::{Room, Trouble};
 
     /// Counts what the kernel counts of all tasks in another place: directories of `/proc`.
     fn threads() -> u64 {

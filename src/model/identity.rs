@@ -314,6 +314,11 @@ pub struct KnownPod {
 }
 
 impl KnownPod {
+    /// The container of this id, if a source lists it.
+    pub fn container(&self, id: &ContainerId) -> Option<&KnownContainer> {
+        self.containers.iter().find(|container| container.id.as_ref() == Some(id))
+    }
+
     /// A pod of which one source tells nothing but its names.
     pub fn named(runtime_uid: PodUid, namespace: &str, name: &str, source: Source) -> Self {
         Self {

@@ -246,8 +246,7 @@ impl PodState {
         let pod = known.pods.get(&self.directory.uid);
         let named = |id: &ContainerId| {
             pod.is_some_and(|pod| {
-                pod.containers.iter().any(|container| container.id.as_ref() == Some(id))
-                    || pod.sandboxes.iter().any(|sandbox| sandbox.id == *id)
+                pod.container(id).is_some() || pod.sandboxes.iter().any(|sandbox| sandbox.id == *id)
             })
         };
         self.children.iter().any(|child| {

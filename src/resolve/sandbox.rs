@@ -28,7 +28,7 @@ impl Sandbox {
         match (self, known) {
             (Self::Is(id, _), _) => children.contains(id),
             (Self::None, Some(known)) if known.sandboxes.is_empty() => {
-                children.first().is_some_and(|oldest| is_claimed(known, oldest))
+                children.first().is_some_and(|oldest| known.container(oldest).is_some())
             }
             (Self::None, Some(known)) => {
                 known.sandboxes.iter().any(|sandbox| sandbox.ready && !children.contains(&sandbox.id))
@@ -36,11 +36,6 @@ impl Sandbox {
             (Self::None, None) | (Self::Unsettled, _) => false,
         }
     }
-}
-
-/// Whether it is one of the pod's containers.
-fn is_claimed(known: &KnownPod, id: &ContainerId) -> bool {
-    known.containers.iter().any(|container| container.id.as_ref() == Some(id))
 }
 
 /// A child that no source claims for this long, while one that lists containers is heard, is none: a
@@ -66,7 +61,7 @@ pub(super) fn settle(children: &[ContainerId], known: Option<&KnownPod>, unclaim
     if let Some(sandbox) = named {
         return Sandbox::Is(sandbox.id.clone(), "the runtime");
     }
-    let claimed = |id: &ContainerId| is_claimed(known, id);
+    let claimed = |id: &ContainerId| known.container(id).is_some();
     let [oldest, rest @ ..] = children else { return Sandbox::Unsettled };
     if children.iter().all(claimed) {
         return Sandbox::None;

@@ -67,8 +67,7 @@ impl PodState {
         let id = &child.directory.id;
         let is_sandbox = matches!(&self.sandbox, Sandbox::Is(sandbox, _) if sandbox == id);
         // The pod names its containers; each gets a share of that one value, not a copy of it.
-        let named = known
-            .and_then(|known| known.containers.iter().find(|container| container.id.as_ref() == Some(id)));
+        let named = known.and_then(|known| known.container(id));
         ContainerTarget {
             cgroup: CgroupTarget {
                 role: if is_sandbox { CgroupRole::Sandbox } else { CgroupRole::Container },

@@ -8,7 +8,7 @@ use super::Published;
 use super::cache::Cache;
 use super::metrics::Metrics;
 use super::reply::Refusal;
-use crate::model::health::{DEAD_AFTER, stale_after};
+use crate::model::health::stale_after;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Monotonic;
 
@@ -65,19 +65,9 @@ impl App {
         self.now().since(last).unwrap_or_default()
     }
 
-    /// Whether sweeps happen at all.
-    pub(super) fn is_alive(&self) -> bool {
-        self.since_sweep() < DEAD_AFTER
-    }
-
     /// How long the resolver has been at what it does.
     pub(super) fn resolving_for(&self) -> Duration {
         self.published.health.resolving_for(self.now())
-    }
-
-    /// Whether what comes and goes on the node is noticed.
-    pub(super) fn is_resolving(&self) -> bool {
-        self.resolving_for() < DEAD_AFTER
     }
 
     /// Whether one source of names is complete, if any was asked for.

@@ -10,7 +10,9 @@ use super::native::pods::{NamedPod, in_order, pod_containers, qos_class};
 use super::reply::json;
 use super::time::rfc3339_seconds;
 use crate::model::document::Container;
-use crate::model::identity::{ContainerKind, ContainerState, KnownContainer, KnownPod, Owner, Requests};
+use crate::model::identity::{
+    ContainerId, ContainerKind, ContainerState, KnownContainer, KnownPod, Owner, Requests,
+};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::WallTime;
 
@@ -82,8 +84,7 @@ fn owner(owner: &Owner) -> Value {
 
 /// The container in the words of its source.
 fn told<'a>(container: &Container, known: &'a KnownPod) -> Option<&'a KnownContainer> {
-    let id = |it: &&KnownContainer| container.id.as_deref() == it.id.as_ref().map(|id| id.as_str());
-    let by_id = known.containers.iter().find(id).filter(|_| container.id.is_some());
+    let by_id = container.id.as_deref().and_then(ContainerId::new).and_then(|id| known.container(&id));
     by_id.or_else(|| known.containers.iter().find(|it| container.name.as_deref() == Some(&*it.name)))
 }
 

@@ -8,12 +8,14 @@
 //! ```
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::app::App;
 use super::reply::{Keep, Refusal, Reply, TEXT, bare, quoted};
+use crate::model::health::DEAD_AFTER;
 
 /// Which of the three was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +46,13 @@ impl Probe {
         let ping = ("ping", Ok(()));
         match self {
             Self::Live | Self::Health => {
-                let [sweep, resolver] =
-                    [app.since_sweep(), app.resolving_for()].map(|time| time.as_secs_f64());
+                let soon = |what: &str, time: Duration| {
+                    holds(time < DEAD_AFTER, &format!("{what} for {:.1} s", time.as_secs_f64()))
+                };
                 vec![
                     ping,
-                    ("sweep", holds(app.is_alive(), &format!("no sweep for {sweep:.1} s"))),
-                    ("resolver", holds(app.is_resolving(), &format!("in one step for {resolver:.1} s"))),
+                    ("sweep", soon("no sweep", app.since_sweep())),
+                    ("resolver", soon("in one step", app.resolving_for())),
                 ]
             }
             Self::Ready => {

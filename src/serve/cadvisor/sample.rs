@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::native::network::counted;
+use super::super::native::network::{counted, counted_nics};
 use super::super::native::rows;
 use super::super::series::cadvisor::node_cgroup;
 use super::cgroups::{Cgroup, What};
@@ -139,13 +139,10 @@ fn interfaces_now(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Timed<Interfaces>
     if !cgroup.has_the_network() {
         return None;
     }
-    let (at, source, counted) = match cgroup.pod() {
+    let (at, source, each) = match cgroup.pod() {
         None => {
             let network = snapshot.node.network.as_ref().ok()?;
-            let nics = rows(&snapshot.interfaces, &network.value.1).filter(|row| row.counted);
-            let mut nics: Vec<_> = nics.map(|row| (row, row.counters)).collect();
-            nics.sort_by_key(|(row, _)| !row.primary);
-            (network.at, NetworkSource::Netns, nics)
+            (network.at, NetworkSource::Netns, counted_nics(snapshot, &network.value.1))
         }
         Some(pod) if pod.target.host_network => return None,
         Some(pod) => {
@@ -153,7 +150,6 @@ fn interfaces_now(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Timed<Interfaces>
             (network.at, network.value.source, counted(snapshot, &network.value))
         }
     };
-    let each = counted.into_iter().map(|(row, counters)| (row.name.to_string(), counters)).collect();
     Some(Stamped { at, value: Interfaces { source, each } })
 }
 

@@ -142,8 +142,7 @@ impl Identity {
 
     /// Whether a source of names still lists it, run or not.
     pub(super) fn is_listed(&self, in_pod: &KnownPod) -> bool {
-        in_pod.containers.iter().any(|known| known.id.as_ref() == Some(&self.id))
-            || in_pod.sandboxes.iter().any(|known| known.id == self.id)
+        in_pod.container(&self.id).is_some() || in_pod.sandboxes.iter().any(|known| known.id == self.id)
     }
 }
 

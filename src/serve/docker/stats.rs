@@ -205,8 +205,7 @@ fn networks(snapshot: &Snapshot, network: &Reading<NetworkFigures>) -> Option<Va
         Err(_) => return None,
     };
     let interfaces = counted(snapshot, network).into_iter();
-    let interfaces =
-        interfaces.map(|(row, counters)| (row.name.to_string(), interface(counters, network.source)));
+    let interfaces = interfaces.map(|(name, counters)| (name, interface(counters, network.source)));
     Some(Value::Object(interfaces.collect()))
 }
 

@@ -1,5 +1,7 @@
 //! Traffic of a pod or of the node.
 
+use std::ops::Range;
+
 use super::{absent, finite, rows};
 use crate::model::counters::{InterfaceRow, NetworkCounters};
 use crate::model::document::{self, Reasons};
@@ -29,17 +31,26 @@ pub(super) fn pod(
     }
 }
 
-/// The interfaces that make up a pod's total, each with its counters, the one with the default route first.
+/// The node's NICs that count, as [`counted`] has those of a pod.
+pub(in crate::serve) fn counted_nics(
+    snapshot: &Snapshot,
+    nics: &Range<u32>,
+) -> Vec<(String, NetworkCounters)> {
+    let nics = rows(&snapshot.interfaces, nics).filter(|row| row.counted);
+    let mut counted: Vec<_> = nics.collect();
+    counted.sort_by_key(|row| !row.primary);
+    counted.into_iter().map(|row| (row.name.to_string(), row.counters)).collect()
+}
+
+/// The interfaces that make up a pod's total, by name, the one with the default route first.
 ///
 /// Where the devices do not count what is received the IP layer does, for all of them together: what the others
 /// have not received is the first one's then, as the pod's total has it, which never goes back.
-pub(in crate::serve) fn counted<'a>(
-    snapshot: &'a Snapshot,
+pub(in crate::serve) fn counted(
+    snapshot: &Snapshot,
     network: &NetworkFigures,
-) -> Vec<(&'a InterfaceRow, NetworkCounters)> {
-    let counted = rows(&snapshot.interfaces, &network.interfaces).filter(|row| row.counted);
-    let mut counted: Vec<_> = counted.map(|row| (row, row.counters)).collect();
-    counted.sort_by_key(|(row, _)| !row.primary);
+) -> Vec<(String, NetworkCounters)> {
+    let mut counted = counted_nics(snapshot, &network.interfaces);
     if network.source == NetworkSource::NetnsIp
         && let [(_, first), others @ ..] = &mut counted[..]
     {

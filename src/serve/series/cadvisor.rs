@@ -18,7 +18,7 @@
 //! of the node.
 
 use super::super::exposition::{Form, Place, Shelf, Value, Writer};
-use super::super::native::network::counted;
+use super::super::native::network::{counted, counted_nics};
 use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
@@ -146,9 +146,8 @@ fn id_of(path: &CgroupPath) -> String {
 
 fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
     let network = pod.figures.network.as_ref().ok().filter(|_| !pod.target.host_network).map(|network| {
+        // Those that count: a sum over all rows must not have the same bytes twice.
         let interfaces = counted(snapshot, &network.value);
-        let interfaces =
-            interfaces.into_iter().map(|(row, counters)| (row.name.to_string(), counters)).collect();
         Network { interfaces, source: network.value.source, at: network.at }
     });
     let cgroup = &pod.figures.cgroup;
@@ -157,9 +156,7 @@ fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
 
 fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
     let network = snapshot.node.network.as_ref().ok().map(|network| {
-        // Those that count: a sum over all rows must not have the same bytes twice.
-        let nics = rows(&snapshot.interfaces, &network.value.1).filter(|row| row.counted);
-        let interfaces = nics.map(|row| (row.name.to_string(), row.counters)).collect();
+        let interfaces = counted_nics(snapshot, &network.value.1);
         Network { interfaces, source: NetworkSource::Netns, at: network.at }
     });
     let devices = match &snapshot.node.io {
