@@ -10,109 +10,145 @@ use std::ops::Range;
 /// More labels than anything here has.
 const MOST: usize = 10;
 
+/// A label besides those on the shelf.
+pub(in crate::serve) type Extra<'a> = (&'a str, &'a str);
+
 /// Things' labels, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::serve) struct Shelf {
     bytes: Vec<u8>,
-    /// Of each thing: where its bytes begin and its labels end.
+    /// Where those of each thing are. A series reads no more than this: thousands of things should fit into
+    /// a processor's cache.
+    spans: Vec<Range<usize>>,
+    /// The same things, label by label.
     things: Vec<Thing>,
+    /// Lists of names, of which a document has a few.
+    names: Vec<Vec<&'static str>>,
     protobuf: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Thing {
-    start: usize,
-    end: usize,
-    count: usize,
+    /// Which of the lists.
+    names: usize,
+    /// Where each label ends.
     ends: [u32; MOST],
-    names: [&'static str; MOST],
 }
 
 /// Which thing of a [`Shelf`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::serve) struct Place(usize);
 
-/// The labels of one thing.
+/// The labels of one series, as its form has them before the value.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::serve) struct Labels<'a> {
-    bytes: &'a [u8],
-    thing: &'a Thing,
-}
+pub(in crate::serve) struct Labels<'a>(pub(super) &'a [u8]);
 
 impl Shelf {
     /// For text.
     pub(super) fn text() -> Self {
-        Self { bytes: Vec::new(), things: Vec::new(), protobuf: false }
+        Self::default()
     }
 
     /// For protobuf.
     pub(super) fn protobuf() -> Self {
-        Self { protobuf: true, ..Self::text() }
+        Self { protobuf: true, ..Self::default() }
     }
 
     /// Puts up the labels of one more thing, in the order of their names; those past the tenth are lost.
     pub(in crate::serve) fn put(&mut self, labels: &[(&'static str, &str)]) -> Place {
         debug_assert!(labels.is_sorted_by(|a, b| a.0 < b.0) && labels.len() <= MOST, "{labels:?}");
+        let labels = &labels[..labels.len().min(MOST)];
         let start = self.bytes.len();
-        let (mut ends, mut names) = ([0; MOST], [""; MOST]);
-        let count = labels.len().min(MOST);
-        for (at, (name, value)) in labels.iter().take(MOST).enumerate() {
-            if self.protobuf {
-                super::protobuf::label(&mut self.bytes, name, value);
-            } else {
-                self.bytes.push(if at == 0 { b'{' } else { b',' });
-                super::text::label(&mut self.bytes, name, value);
-            }
-            ends[at] = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
-            names[at] = name;
+        let mut ends = [0; MOST];
+        for ((name, value), end) in labels.iter().zip(&mut ends) {
+            label(&mut self.bytes, start, self.protobuf, name, value);
+            *end = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         }
-        if !self.protobuf {
-            self.bytes.extend_from_slice(if count == 0 { b" " } else { b"} " });
-        }
-        self.things.push(Thing { start, end: self.bytes.len(), count, ends, names });
+        close(&mut self.bytes, start, self.protobuf);
+        let names = self.names_of(labels);
+        self.keep(start, Thing { names, ends })
+    }
+
+    /// Puts up a thing that has the labels of another and `extra`, for several families.
+    pub(in crate::serve) fn put_with(&mut self, place: Place, extra: &[Extra<'_>]) -> Place {
+        let (start, mut both) = (self.bytes.len(), Vec::new());
+        self.with(place, extra, &mut both);
+        self.bytes.append(&mut both);
+        let names = self.names_of(&[]);
+        self.keep(start, Thing { names, ends: [0; MOST] })
+    }
+
+    fn names_of(&mut self, labels: &[(&'static str, &str)]) -> usize {
+        let names = || labels.iter().map(|(name, _)| *name);
+        self.names.iter().position(|known| known.iter().copied().eq(names())).unwrap_or_else(|| {
+            self.names.push(names().collect());
+            self.names.len() - 1
+        })
+    }
+
+    fn keep(&mut self, start: usize, thing: Thing) -> Place {
+        self.spans.push(start..self.bytes.len());
+        self.things.push(thing);
         Place(self.things.len() - 1)
     }
 
     /// What stands at `place`.
+    #[inline]
     pub(in crate::serve) fn at(&self, place: Place) -> Labels<'_> {
-        let thing = &self.things[place.0];
-        Labels { bytes: &self.bytes[thing.start..thing.end], thing }
+        Labels(&self.bytes[self.spans[place.0].clone()])
+    }
+
+    /// The same with `extra`, put together in `memory`. They are in the order of their names, and none is
+    /// among the labels.
+    pub(in crate::serve) fn with<'a>(
+        &'a self,
+        place: Place,
+        extra: &[Extra<'_>],
+        memory: &'a mut Vec<u8>,
+    ) -> Labels<'a> {
+        if extra.is_empty() {
+            return self.at(place);
+        }
+        let (bytes, thing) = (&self.bytes[self.spans[place.0].clone()], &self.things[place.0]);
+        let names = &self.names[thing.names];
+        let end_of = |count: usize| count.checked_sub(1).map_or(0, |last| thing.ends[last] as usize);
+        memory.clear();
+        let mut written = 0;
+        for (name, value) in extra {
+            let before = written + names[written..].partition_point(|known| known < name);
+            self.append(memory, &bytes[end_of(written)..end_of(before)]);
+            label(memory, 0, self.protobuf, name, value);
+            written = before;
+        }
+        self.append(memory, &bytes[end_of(written)..end_of(names.len())]);
+        close(memory, 0, self.protobuf);
+        Labels(memory)
+    }
+
+    /// Labels that are ready; of text only the very first has a brace in front.
+    fn append(&self, memory: &mut Vec<u8>, labels: &[u8]) {
+        match labels {
+            [b'{', labels @ ..] if !self.protobuf && !memory.is_empty() => {
+                memory.push(b',');
+                memory.extend_from_slice(labels);
+            }
+            labels => memory.extend_from_slice(labels),
+        }
     }
 }
 
-impl<'a> Labels<'a> {
-    /// All of them, as they are written where there are no others.
-    pub(super) fn whole(self) -> &'a [u8] {
-        self.bytes
+/// One more label of the thing that begins at `start`.
+fn label(out: &mut Vec<u8>, start: usize, protobuf: bool, name: &str, value: &str) {
+    if protobuf {
+        return super::protobuf::label(out, name, value);
     }
+    out.push(if out.len() == start { b'{' } else { b',' });
+    super::text::label(out, name, value);
+}
 
-    /// Whether there are none.
-    pub(super) fn is_empty(self) -> bool {
-        self.thing.count == 0
-    }
-
-    /// How many come before a label of that name.
-    pub(super) fn before(self, name: &str) -> usize {
-        self.thing.names[..self.thing.count].partition_point(|known| *known < name)
-    }
-
-    /// How many there are.
-    pub(super) fn count(self) -> usize {
-        self.thing.count
-    }
-
-    /// The bytes of the labels in `range`, without what opens the first or follows the last.
-    pub(super) fn part(self, range: Range<usize>) -> &'a [u8] {
-        let end_of = |count: usize| match count {
-            0 => 0,
-            count => self.thing.ends[count - 1] as usize,
-        };
-        &self.bytes[end_of(range.start)..end_of(range.end)]
-    }
-
-    /// What follows the first `count` labels.
-    pub(super) fn rest(self, count: usize) -> &'a [u8] {
-        let start = if count == 0 { 0 } else { self.thing.ends[count - 1] as usize };
-        &self.bytes[start..]
+/// After the last label.
+fn close(out: &mut Vec<u8>, start: usize, protobuf: bool) {
+    if !protobuf {
+        out.extend_from_slice(if out.len() == start { b" " } else { b"} " });
     }
 }

@@ -37,7 +37,7 @@ mod text;
 use std::time::Duration;
 
 pub(super) use self::accept::Form;
-pub(super) use self::labels::{Labels, Place, Shelf};
+pub(super) use self::labels::{Extra, Labels, Place, Shelf};
 pub(super) use self::protobuf::ProtobufWriter;
 pub(super) use self::text::{TextWriter, label};
 use crate::model::time::WallTime;
@@ -123,9 +123,6 @@ pub(super) struct Sample<'a> {
     pub(super) created: Option<WallTime>,
 }
 
-/// A label besides those on the shelf.
-pub(super) type Extra<'a> = (&'a str, &'a str);
-
 /// Writes families one after the other. One without samples is left out.
 pub(super) trait Writer {
     /// How labels are to be prepared for this writer.
@@ -134,9 +131,8 @@ pub(super) trait Writer {
     /// The samples that follow are of this family.
     fn family(&mut self, family: &Family);
 
-    /// One more sample of the family, of the thing with these labels. `extra` are in the order of their
-    /// names, and none is among the labels or stands between others of them.
-    fn sample(&mut self, labels: Labels<'_>, extra: &[Extra<'_>], sample: Sample<'_>);
+    /// One more sample of the family, of the thing with these labels.
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>);
 
     /// The document.
     fn finish(self) -> Vec<u8>;

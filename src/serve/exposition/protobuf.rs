@@ -10,49 +10,55 @@
 //! <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>
 
 use super::labels::{Labels, Shelf};
-use super::{Extra, Family, Kind, Sample, Writer};
+use super::{Family, Kind, Sample, Writer};
 
 const BYTES: u8 = 2;
 const VARINT: u8 = 0;
 const DOUBLE: u8 = 1;
+
+/// The length of a family, which is known at its end, has this room at its beginning: a varint may have more
+/// bytes than it needs, and with a copy of each family a document would take half as long again.
+const LENGTH: usize = 5;
 
 /// Writes protobuf.
 #[derive(Debug)]
 pub(in crate::serve) struct ProtobufWriter {
     out: Vec<u8>,
     family: Family,
-    /// The metrics of the family, which is written once its length is known.
-    metrics: Vec<u8>,
-    /// The labels of one metric, while they are put in order; then its value.
+    /// Where what follows the family's length begins, once it has a sample.
+    start: Option<usize>,
+    /// The value of one metric, and its times.
     one: Vec<u8>,
 }
 
 impl ProtobufWriter {
     /// Writes after what `out` has.
     pub(in crate::serve) fn new(out: Vec<u8>) -> Self {
-        let family = Family::new(Kind::Gauge, "", "");
-        Self { out, family, metrics: Vec::new(), one: Vec::new() }
+        Self { out, family: Family::new(Kind::Gauge, "", ""), start: None, one: Vec::new() }
+    }
+
+    fn open_family(&mut self) {
+        let Family { name, help, kind } = self.family;
+        let out = &mut self.out;
+        out.extend_from_slice(&[0; LENGTH]);
+        self.start = Some(out.len());
+        string(out, 1, name);
+        string(out, 2, help);
+        tag(out, 3, VARINT);
+        varint(out, u64::from(kind != Kind::Counter));
     }
 
     fn close_family(&mut self) {
-        if self.metrics.is_empty() {
-            return;
-        }
-        let Family { name, help, kind } = self.family;
-        let head = &mut self.one;
-        head.clear();
-        string(head, 1, name);
-        string(head, 2, help);
-        tag(head, 3, VARINT);
-        varint(head, u64::from(kind != Kind::Counter));
-        let mut unit = Vec::new();
+        let Some(start) = self.start.take() else { return };
         if let Some(word) = self.family.unit() {
-            string(&mut unit, 5, word);
+            string(&mut self.out, 5, word);
         }
-        length(&mut self.out, head.len() + self.metrics.len() + unit.len());
-        self.out.extend_from_slice(head);
-        self.out.append(&mut self.metrics);
-        self.out.extend_from_slice(&unit);
+        let mut length = u64::try_from(self.out.len() - start).unwrap_or(u64::MAX);
+        for byte in &mut self.out[start - LENGTH..start] {
+            *byte = (length & 0x7f) as u8 | 0x80;
+            length >>= 7;
+        }
+        self.out[start - 1] &= 0x7f;
     }
 }
 
@@ -131,19 +137,17 @@ impl Writer for ProtobufWriter {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, extra: &[Extra<'_>], sample: Sample<'_>) {
-        let one = &mut self.one;
-        one.clear();
-        let mut written = 0;
-        for (name, value) in extra {
-            let before = labels.before(name);
-            one.extend_from_slice(labels.part(written..before));
-            label(one, name, value);
-            written = before;
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>) {
+        if self.start.is_none() {
+            self.open_family();
         }
-        one.extend_from_slice(labels.part(written..labels.count()));
-        number(one, &self.family, sample);
-        bytes(&mut self.metrics, 4, one);
+        let Self { out, one, family, .. } = self;
+        one.clear();
+        number(one, family, sample);
+        tag(out, 4, BYTES);
+        length(out, labels.0.len() + one.len());
+        out.extend_from_slice(labels.0);
+        out.extend_from_slice(one);
     }
 
     fn finish(mut self) -> Vec<u8> {

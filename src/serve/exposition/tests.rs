@@ -30,6 +30,7 @@ fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
     let whole: Vec<Place> =
         things.iter().map(|it| shelf.put(&[("b", &it.labels[0]), ("m", &it.labels[1])])).collect();
     let bare = shelf.put(&[]);
+    let mut memory = Vec::new();
     for family in &FAMILIES[..4] {
         writer.family(family);
         for (index, (place, thing)) in whole.iter().zip(things).enumerate() {
@@ -47,11 +48,12 @@ fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
                 .collect();
             if index % 8 != 0 {
                 extra.push(("zz", &number));
-                writer.sample(shelf.at(*place), &extra, sample);
+                writer.sample(shelf.with(*place, &extra, &mut memory), sample);
             } else if index == 0 {
-                writer.sample(shelf.at(*place), &[], sample);
+                writer.sample(shelf.at(*place), sample);
             } else {
-                writer.sample(shelf.at(bare), &[("n", &number), ("o", "")], sample);
+                let alone = shelf.put_with(bare, &[("n", &number), ("o", "")]);
+                writer.sample(shelf.at(alone), sample);
             }
         }
     }

@@ -13,7 +13,7 @@
 //! and are of type `unknown` there: rules and dashboards know them by their names.
 
 use super::labels::{Labels, Shelf};
-use super::{Extra, Family, Kind, Sample, Value, Writer, number};
+use super::{Family, Kind, Sample, Value, Writer, number};
 
 /// Writes either text.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(in crate::serve) fn label(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"=\"");
     let mut rest = value.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
+    while let Some(at) = memchr::memchr3(b'"', b'\\', b'\n', rest) {
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(match rest[at] {
             b'"' => b"\\\"",
@@ -128,42 +128,6 @@ impl Name {
     }
 }
 
-/// A name and its labels, up to the space before the value.
-#[inline]
-fn series(out: &mut Vec<u8>, name: &Name, labels: Labels<'_>, extra: &[Extra<'_>]) {
-    name.put(out);
-    if extra.is_empty() {
-        out.extend_from_slice(labels.whole());
-        return;
-    }
-    let mut written = 0;
-    for (index, (name, value)) in extra.iter().enumerate() {
-        let before = labels.before(name);
-        if before > written {
-            put(out, labels.part(written..before), written == 0 && index > 0);
-            written = before;
-        }
-        out.push(if index == 0 && before == 0 { b'{' } else { b',' });
-        label(out, name, value);
-    }
-    if labels.is_empty() {
-        out.extend_from_slice(b"} ");
-    } else {
-        put(out, labels.rest(written), written == 0);
-    }
-}
-
-/// Labels of the shelf, of which the first brings the brace that opens them all; `opened`: there is one already.
-fn put(out: &mut Vec<u8>, labels: &[u8], opened: bool) {
-    match labels {
-        [b'{', labels @ ..] if opened => {
-            out.push(b',');
-            out.extend_from_slice(labels);
-        }
-        labels => out.extend_from_slice(labels),
-    }
-}
-
 impl Writer for TextWriter {
     fn shelf(&self) -> Shelf {
         Shelf::text()
@@ -176,12 +140,13 @@ impl Writer for TextWriter {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, extra: &[Extra<'_>], sample: Sample<'_>) {
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>) {
         if !self.head_written {
             self.head();
         }
         let Sample { value, at, created } = sample;
-        series(&mut self.out, &self.name, labels, extra);
+        self.name.put(&mut self.out);
+        self.out.extend_from_slice(labels.0);
         number::write(&mut self.out, value);
         if let Some(at) = at {
             self.out.push(b' ');
@@ -195,7 +160,8 @@ impl Writer for TextWriter {
         self.out.push(b'\n');
         if let Some(created) = created.filter(|_| self.family.has_beginning()) {
             let out = if self.open { &mut self.out } else { &mut self.created };
-            series(out, &self.created_name, labels, extra);
+            self.created_name.put(out);
+            out.extend_from_slice(labels.0);
             number::write(out, &Value::instant(created));
             out.push(b'\n');
         }

@@ -28,6 +28,7 @@ use crate::model::history::NodeSample;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Stamped};
 use crate::model::target::CgroupPath;
+use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
 
 /// What may be asked of the document.
@@ -82,12 +83,12 @@ impl Document for Cadvisor<'_> {
         let rows = all_rows(snapshot, &node, &mut shelf);
         let mut scribe = Scribe { writer, snapshot, timestamps: how.timestamps, full: how.full };
         scribe.series(PER_CGROUP, &shelf, &rows);
-        scribe.interfaces(&shelf, &rows);
-        scribe.disks(&shelf, &rows);
+        scribe.interfaces(&mut shelf, &rows);
+        scribe.disks(&mut shelf, &rows);
         for (family, of) in MACHINE {
             scribe.writer.family(family);
             if let Some(value) = of(&snapshot.node) {
-                scribe.sample(shelf.at(machine), &[], &Read::plain(Value::Integer(value)));
+                scribe.sample(shelf.at(machine), &Read::plain(Value::Integer(value)));
             }
         }
         scribe.writer.finish()
@@ -95,7 +96,8 @@ impl Document for Cadvisor<'_> {
 }
 
 fn all_rows<'a>(snapshot: &'a Snapshot, node: &'a CgroupFigures, shelf: &mut Shelf) -> Rows<'a> {
-    let mut all = vec![(put(shelf, Names::default(), "/"), node_row(snapshot, node))];
+    let mut all = Rows::with_capacity(1 + snapshot.pods.len() + snapshot.containers.len());
+    all.push((put(shelf, Names::default(), "/"), node_row(snapshot, node)));
     for pod in in_order(snapshot) {
         let Some(known) = pod.target.known.as_deref() else { continue };
         let of_pod = Names { namespace: &known.namespace, pod: &known.name, ..Names::default() };
@@ -141,7 +143,7 @@ fn put(shelf: &mut Shelf, names: Names<'_>, id: &str) -> Place {
 }
 
 fn id_of(path: &CgroupPath) -> String {
-    format!("/{path}")
+    ["/", &path.as_path().to_string_lossy()].concat()
 }
 
 fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
@@ -196,61 +198,65 @@ pub(in crate::serve) fn node_cgroup(node: &NodeSample) -> CgroupFigures {
     CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits }
 }
 
+/// What a row has in several families with one more label: an interface's or a disk's counters.
+type Parts<T> = Vec<(Place, Option<Monotonic>, T)>;
+
 impl<W: Writer> Scribe<'_, W> {
-    fn interfaces(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+    fn interfaces(&mut self, shelf: &mut Shelf, rows: &[(Place, Row<'_>)]) {
+        let mut each = Parts::new();
+        for (place, network) in rows.iter().filter_map(|(place, row)| Some((*place, row.network.as_ref()?))) {
+            for (name, counters) in &network.interfaces {
+                let place = shelf.put_with(place, &[("interface", name)]);
+                each.push((place, Some(network.at), (network.source, *counters)));
+            }
+        }
         for (family, of, inside_only) in INTERFACES {
             self.writer.family(family);
-            for (place, network) in
-                rows.iter().filter_map(|(place, row)| Some((place, row.network.as_ref()?)))
-            {
-                if *inside_only && network.source == NetworkSource::HostVeth {
-                    continue;
-                }
-                for (name, counters) in &network.interfaces {
-                    let value = Value::Integer(of(counters));
-                    let read = Read { value, at: Some(network.at), created: None };
-                    self.sample(shelf.at(*place), &[("interface", name)], &read);
+            for (place, at, (source, counters)) in &each {
+                if !inside_only || *source != NetworkSource::HostVeth {
+                    let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
+                    self.sample(shelf.at(*place), &read);
                 }
             }
         }
     }
 
-    fn disks(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+    fn disks(&mut self, shelf: &mut Shelf, rows: &[(Place, Row<'_>)]) {
         let paths = device_paths(self.snapshot);
         let node_at = self.snapshot.node.io.as_ref().ok().map(|io| io.at);
-        for (family, of) in DISKS {
-            self.writer.family(family);
-            for (place, row) in rows {
-                let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
-                // What rests on another disk is counted there, and a number is no name.
-                for disk in row.devices.iter().filter(|disk| !disk.stacked) {
-                    if let Some(path) = paths.get(&disk.device) {
-                        let read = Read { value: Value::Integer(of(&disk.counters)), at, created: None };
-                        self.sample(shelf.at(*place), &[("device", path)], &read);
-                    }
+        let (mut each, mut by_operation) = (Parts::new(), Parts::new());
+        for (place, row) in rows {
+            let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
+            // What rests on another disk is counted there, and a number is no name.
+            for disk in row.devices.iter().filter(|disk| !disk.stacked) {
+                let Some(path) = paths.get(&disk.device) else { continue };
+                each.push((shelf.put_with(*place, &[("device", path)]), at, disk.counters));
+                if !self.full {
+                    continue;
+                }
+                let [major, minor] = [disk.device.major, disk.device.minor].map(|part| part.to_string());
+                let [read, written] = [disk.counters.read_bytes, disk.counters.write_bytes];
+                for (operation, value) in [("Read", read), ("Write", written)] {
+                    let extra = [
+                        ("device", path.as_str()),
+                        ("major", &major),
+                        ("minor", &minor),
+                        ("operation", operation),
+                    ];
+                    by_operation.push((shelf.put_with(*place, &extra), at, value));
                 }
             }
         }
-        if self.full {
-            self.writer.family(&USAGE);
-            for (place, row) in rows {
-                let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
-                for disk in row.devices.iter().filter(|disk| !disk.stacked) {
-                    let Some(path) = paths.get(&disk.device) else { continue };
-                    let [major, minor] = [disk.device.major, disk.device.minor].map(|part| part.to_string());
-                    let [read, written] = [disk.counters.read_bytes, disk.counters.write_bytes];
-                    for (operation, value) in [("Read", read), ("Write", written)] {
-                        let extra = [
-                            ("device", path.as_str()),
-                            ("major", &major),
-                            ("minor", &minor),
-                            ("operation", operation),
-                        ];
-                        let read = Read { value: Value::Integer(value), at, created: None };
-                        self.sample(shelf.at(*place), &extra, &read);
-                    }
-                }
+        for (family, of) in DISKS {
+            self.writer.family(family);
+            for (place, at, counters) in &each {
+                let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
+                self.sample(shelf.at(*place), &read);
             }
+        }
+        self.writer.family(&USAGE);
+        for (place, at, value) in &by_operation {
+            self.sample(shelf.at(*place), &Read { value: Value::Integer(*value), at: *at, created: None });
         }
     }
 }

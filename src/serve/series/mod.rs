@@ -118,13 +118,13 @@ struct Scribe<'a, W> {
 
 impl<W: Writer> Scribe<'_, W> {
     fn series(&mut self, table: &[Series], shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
-        let everything = self.full;
+        let (everything, mut labels) = (self.full, Vec::new());
         for Series { family, parts } in table {
             self.writer.family(family);
             for (place, row) in rows {
                 for part in parts.iter().filter(|part| everything || !part.full) {
                     if let Some(read) = (part.of)(row) {
-                        self.sample(shelf.at(*place), part.extra, &read);
+                        self.sample(shelf.with(*place, part.extra, &mut labels), &read);
                     }
                 }
             }
@@ -132,9 +132,9 @@ impl<W: Writer> Scribe<'_, W> {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, extra: &[Extra<'_>], read: &Read) {
+    fn sample(&mut self, labels: Labels<'_>, read: &Read) {
         let at = read.at.filter(|_| self.timestamps).map(|at| self.snapshot.clock.wall_of(at));
-        self.writer.sample(labels, extra, Sample { value: &read.value, at, created: read.created });
+        self.writer.sample(labels, Sample { value: &read.value, at, created: read.created });
     }
 }
 

@@ -64,14 +64,13 @@ impl Document for Pods<'_> {
         scribe.series(PER_POD, &shelf, &pods);
         scribe.series(OF_PODS, &shelf, &pods);
         let without = scribe.windows(&shelf, &pods, windows);
-        scribe.unavailable(&POD_UNAVAILABLE, pods.iter().map(|(place, row)| (shelf.at(*place), row)));
+        scribe.unavailable(&POD_UNAVAILABLE, &shelf, &pods);
         scribe.windowless(&shelf, &without);
         scribe.infos(&CONTAINER_INFO, &shelf, &containers);
         let containers = plain(containers);
         scribe.series(PER_CONTAINER, &shelf, &containers);
         scribe.series(OF_CONTAINERS, &shelf, &containers);
-        let each = containers.iter().map(|(place, row)| (shelf.at(*place), row));
-        scribe.unavailable(&CONTAINER_UNAVAILABLE, each);
+        scribe.unavailable(&CONTAINER_UNAVAILABLE, &shelf, &containers);
         scribe.writer.finish()
     }
 }
@@ -164,7 +163,7 @@ impl<W: Writer> Scribe<'_, W> {
     fn infos(&mut self, family: &Family, shelf: &Shelf, all: &[Placed<'_>]) {
         self.writer.family(family);
         for placed in all {
-            self.sample(shelf.at(placed.info), &[], &Read::plain(Value::Integer(1)));
+            self.sample(shelf.at(placed.info), &Read::plain(Value::Integer(1)));
         }
     }
 
@@ -173,12 +172,12 @@ impl<W: Writer> Scribe<'_, W> {
         self.writer.family(&SAMPLE_TIME);
         for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
             let value = Value::instant(self.snapshot.clock.wall_of(at));
-            self.sample(shelf.at(placed.labels), &[], &Read::plain(value));
+            self.sample(shelf.at(placed.labels), &Read::plain(value));
         }
         self.writer.family(&SAMPLE_AGE);
         for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
             let value = Value::Seconds(now.since(at).unwrap_or_default());
-            self.sample(shelf.at(placed.labels), &[], &Read::plain(value));
+            self.sample(shelf.at(placed.labels), &Read::plain(value));
         }
     }
 
@@ -203,7 +202,7 @@ impl<W: Writer> Scribe<'_, W> {
             self.writer.family(family);
             for (place, window) in &seen {
                 if let Some(value) = of(window) {
-                    self.sample(shelf.at(*place), &[], &Read::plain(value));
+                    self.sample(shelf.at(*place), &Read::plain(value));
                 }
             }
         }
@@ -211,10 +210,11 @@ impl<W: Writer> Scribe<'_, W> {
     }
 
     fn windowless(&mut self, shelf: &Shelf, without: &[(Place, Reasons)]) {
+        let mut labels = Vec::new();
         for (place, reasons) in without {
             for (figure, why) in reasons {
                 let extra = [("figure", figure.as_str()), ("reason", why.word())];
-                self.sample(shelf.at(*place), &extra, &Read::plain(Value::Integer(1)));
+                self.sample(shelf.with(*place, &extra, &mut labels), &Read::plain(Value::Integer(1)));
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Figures of a cgroup and of a pod that are absent, and why, without an allocation.
 
-use super::super::exposition::{Family, Writer};
+use super::super::exposition::{Family, Place, Shelf, Writer};
 use super::{Read, Row, Scribe, Value};
 use crate::model::sweep::Stamped;
 use crate::model::unavailable::Unavailable;
-use crate::serve::exposition::Labels;
 
 /// The dotted paths that `/metrics/pods` can be without, and the reasons for which this row is.
 pub(super) fn missing(row: &Row<'_>) -> impl Iterator<Item = (&'static str, Unavailable)> + use<> {
@@ -53,16 +52,13 @@ fn why<T>(reading: &Result<Stamped<T>, Unavailable>) -> Option<Unavailable> {
 
 impl<W: Writer> Scribe<'_, W> {
     /// A series for each that is absent.
-    pub(super) fn unavailable<'r>(
-        &mut self,
-        family: &Family,
-        rows: impl Iterator<Item = (Labels<'r>, &'r Row<'r>)>,
-    ) {
+    pub(super) fn unavailable(&mut self, family: &Family, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
         self.writer.family(family);
-        for (labels, row) in rows {
+        let mut labels = Vec::new();
+        for (place, row) in rows {
             for (figure, why) in missing(row) {
                 let extra = [("figure", figure), ("reason", why.word())];
-                self.sample(labels, &extra, &Read::plain(Value::Integer(1)));
+                self.sample(shelf.with(*place, &extra, &mut labels), &Read::plain(Value::Integer(1)));
             }
         }
     }
