@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use super::super::native::network::{counted, counted_nics};
 use super::super::native::rows;
-use super::super::series::cadvisor::node_cgroup;
+use super::super::series::cadvisor::{node_cgroup, node_now};
 use super::cgroups::{Cgroup, What};
 use super::request::Range;
 use crate::model::counters::{
     DeviceNumber, DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PidsCounters, PressureCounters,
 };
-use crate::model::history::{CgroupSample, Frame, IoSample, NetworkSample, NodeSample, Roster, Shelf};
+use crate::model::history::{CgroupSample, Frame, IoSample, NetworkSample, Roster, Shelf};
 use crate::model::snapshot::{Carried, CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Reading, Stamped};
 use crate::model::time::{ClockPair, WallTime};
@@ -79,7 +79,7 @@ impl Sample {
         let node;
         let figures = match cgroup.what {
             What::Node => {
-                node = node_cgroup(&NodeSample::of(&snapshot.node));
+                node = node_now(snapshot);
                 Some(&node)
             }
             What::Pod(pod) => Some(&pod.figures.cgroup),

@@ -1,10 +1,14 @@
 //! `/containers/{id}/json`: what `docker inspect` shows, as far as anybody tells us (pure).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::time::rfc3339;
 use super::list::host_config;
 use super::names::{Item, State};
+use crate::model::counters::{CpuQuota, Limits, UnknownLimits};
+use crate::model::target::CgroupPath;
 
 /// The document.
 pub(super) fn document(item: &Item<'_>) -> Value {
@@ -43,16 +47,48 @@ pub(super) fn document(item: &Item<'_>) -> Value {
     if let Some(kills) = kills {
         document["State"]["OOMKilled"] = (kills > 0).into();
     }
-    let limits = cgroup.map(|cgroup| cgroup.limits).filter(|limits| limits.unknown.memory_bytes.is_none());
-    if let Some(limits) = limits {
-        // 0 is Docker's word for no limit.
-        document["HostConfig"]["Memory"] = limits.memory_bytes.unwrap_or(0).into();
+    let host_config = &mut document["HostConfig"];
+    host_config["CgroupParent"] = parent(&item.pod.target.cgroup.path).into();
+    if let Some(cgroup) = cgroup {
+        limits(&cgroup.limits, host_config);
     }
     document
 }
 
+/// In the word of its state; no other is used here.
 fn status(state: State) -> Value {
-    json!({ "Status": state.word(), "Running": state == State::Running })
+    let is = |word: &str| state.word() == word;
+    json!({
+        "Status": state.word(),
+        "Running": state == State::Running,
+        "Paused": is("paused"),
+        "Restarting": is("restarting"),
+        "Dead": is("dead"),
+    })
+}
+
+/// The pod's cgroup, as a kubelet tells it the Engine: by path, or by the name of the slice.
+fn parent(pod: &CgroupPath) -> String {
+    let name = pod.as_path().file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(".slice") { name.into_owned() } else { format!("/{pod}") }
+}
+
+/// 0 is Docker's word for no limit.
+fn limits(limits: &Limits, host_config: &mut Value) {
+    let UnknownLimits { cpu_cores, memory_bytes, pids } = limits.unknown;
+    if memory_bytes.is_none() {
+        host_config["Memory"] = limits.memory_bytes.unwrap_or(0).into();
+    }
+    if pids.is_none() {
+        host_config["PidsLimit"] = limits.pids.unwrap_or(0).into();
+    }
+    if cpu_cores.is_none() {
+        let micros = |of: fn(CpuQuota) -> Duration| {
+            limits.cpu_quota.map_or(0, |quota| u64::try_from(of(quota).as_micros()).unwrap_or(u64::MAX))
+        };
+        host_config["CpuPeriod"] = micros(|quota| quota.period).into();
+        host_config["CpuQuota"] = micros(|quota| quota.quota).into();
+    }
 }
 
 fn sandbox_pid(item: &Item<'_>) -> Option<u32> {

@@ -23,9 +23,9 @@ use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
 use super::{Document, Network, Read, Row, Scribe, device_paths};
-use crate::model::counters::{CpuCounters, Limits, MemoryCounters};
+use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, UnknownLimits};
 use crate::model::history::NodeSample;
-use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
+use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Stamped};
 use crate::model::target::CgroupPath;
 use crate::model::time::Monotonic;
@@ -79,7 +79,7 @@ impl Document for Cadvisor<'_> {
         let Self { snapshot, how } = *self;
         let mut shelf = writer.shelf();
         let machine = shelf.put(&[]);
-        let node = node_cgroup(&NodeSample::of(&snapshot.node));
+        let node = node_now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
         let mut scribe = Scribe { writer, snapshot, timestamps: how.timestamps, full: how.full };
         scribe.series(PER_CGROUP, &shelf, &rows);
@@ -112,8 +112,8 @@ fn all_rows<'a>(snapshot: &'a Snapshot, node: &'a CgroupFigures, shelf: &mut She
                 Err(_) => &[],
             };
             let container = Some(child);
-            let clock = snapshot.clock;
-            let row = Row { pod: Some(pod), container, cgroup: &read.cgroup, clock, devices, network: None };
+            let row =
+                Row { pod: Some(pod), container, cgroup: &read.cgroup, snapshot, devices, network: None };
             all.push((place, row));
         }
     }
@@ -153,7 +153,7 @@ fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
         Network { interfaces, source: network.value.source, at: network.at }
     });
     let cgroup = &pod.figures.cgroup;
-    Row { pod: Some(pod), container: None, cgroup, clock: snapshot.clock, devices: &[], network }
+    Row { pod: Some(pod), container: None, cgroup, snapshot, devices: &[], network }
 }
 
 fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
@@ -165,7 +165,38 @@ fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
         Ok(io) => rows(&snapshot.devices, &io.value.1).as_slice(),
         Err(_) => &[],
     };
-    Row { pod: None, container: None, cgroup, clock: snapshot.clock, devices, network }
+    Row { pod: None, container: None, cgroup, snapshot, devices, network }
+}
+
+/// All that is known of the node in the sweep that is shown.
+pub(in crate::serve) fn node_now(snapshot: &Snapshot) -> CgroupFigures {
+    let NodeFigures { memory: meminfo, paging, pressure, tasks, .. } = &snapshot.node;
+    let CgroupFigures { cpu, memory, .. } = node_cgroup(&NodeSample::of(&snapshot.node));
+    let paging = paging.as_ref().ok().map(|paging| paging.value);
+    let memory = memory.map(|memory| Stamped {
+        value: MemoryCounters {
+            anon_bytes: paging.map(|paging| paging.anon_bytes),
+            page_faults: paging.map(|paging| paging.page_faults),
+            major_page_faults: paging.map(|paging| paging.major_page_faults),
+            ..memory.value
+        },
+        ..memory
+    });
+    let most_tasks = tasks.map(|tasks| tasks.value.limit);
+    let limits = Limits {
+        memory_bytes: meminfo.as_ref().ok().map(|meminfo| meminfo.value.total_bytes),
+        pids: most_tasks.ok().flatten(),
+        unknown: UnknownLimits {
+            cpu_cores: None,
+            memory_bytes: meminfo.as_ref().err().copied(),
+            // Without a number the kernel would have told another pid namespace's.
+            pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
+        },
+        ..Limits::default()
+    };
+    let pids =
+        tasks.map(|tasks| Stamped { at: tasks.at, value: PidsCounters { current: tasks.value.current } });
+    CgroupFigures { cpu, memory, pids, pressure: *pressure, limits, io: Err(Unavailable::NotYet) }
 }
 
 /// The node's `/proc/stat` and `/proc/meminfo`, in the words of a cgroup: used is what is not free.

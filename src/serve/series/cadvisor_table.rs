@@ -189,7 +189,7 @@ pub(super) const PER_CGROUP: &[Series] = &[
         GAUGE,
         "container_threads_max",
         "Maximum number of threads allowed inside the container, 0 if unlimited",
-        &[full(|row| limit(row, row.cgroup.limits.pids, row.cgroup.limits.unknown.pids.is_none()))],
+        &[full(|row| limit(row.cgroup.limits.pids, row.cgroup.limits.unknown.pids.is_none()))],
     ),
     series(
         GAUGE,
@@ -209,16 +209,15 @@ pub(super) const PER_CGROUP: &[Series] = &[
         "Memory limit for the container, 0 if unlimited.",
         &[lean(|row| {
             let limits = &row.cgroup.limits;
-            limit(row, limits.memory_bytes, limits.unknown.memory_bytes.is_none())
+            limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none())
         })],
     ),
 ];
 
 /// The latest of its figures.
 fn last_seen(row: &Row<'_>) -> Option<Read> {
-    row.pod?;
     let at = row.cgroup.instants().max()?;
-    Some(Read { value: Value::instant(row.clock.wall_of(at)), at: Some(at), created: None })
+    Some(Read { value: Value::instant(row.snapshot.clock.wall_of(at)), at: Some(at), created: None })
 }
 
 /// Bandwidth control counts only where there is a quota.
@@ -232,10 +231,9 @@ fn quota(row: &Row<'_>, part: fn(CpuQuota) -> Duration) -> Option<Read> {
     Some(Read::plain(Value::Integer(u64::try_from(micros).ok()?)))
 }
 
-/// 0 is none. One that is not known is absent, and the node has none.
-fn limit(row: &Row<'_>, limit: Option<u64>, known: bool) -> Option<Read> {
-    row.pod.filter(|_| known)?;
-    Some(Read::plain(Value::Integer(limit.unwrap_or(0))))
+/// 0 is none. One that is not known is absent.
+fn limit(limit: Option<u64>, known: bool) -> Option<Read> {
+    known.then(|| Read::plain(Value::Integer(limit.unwrap_or(0))))
 }
 
 fn page_faults(row: &Row<'_>) -> Option<Read> {

@@ -23,7 +23,7 @@ use crate::model::identity::KnownContainer;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Stamped};
 use crate::model::target::ContainerTarget;
-use crate::model::time::{ClockPair, Monotonic, WallTime};
+use crate::model::time::{Monotonic, WallTime};
 
 /// A document that can be written in each form.
 trait Document {
@@ -52,8 +52,7 @@ struct Row<'a> {
     /// `None`: the pod itself, or the node.
     container: Option<&'a ContainerTarget>,
     cgroup: &'a CgroupFigures,
-    /// Of the sweep.
-    clock: ClockPair,
+    snapshot: &'a Snapshot,
     /// Disks to show one by one.
     devices: &'a [DeviceRow],
     network: Option<Network>,
@@ -192,9 +191,13 @@ impl<'a> Row<'a> {
         self.container?.known.as_deref().filter(|_| settled)
     }
 
+    fn booted_at(&self) -> Option<Value> {
+        self.snapshot.node.booted_at.map(Value::instant)
+    }
+
     /// When it started: never a value that changes while nothing happens.
     fn started_at(&self) -> Option<Value> {
-        let target = self.pod?.target;
+        let Some(NamedPod { target, .. }) = self.pod else { return self.booted_at() };
         let (told, seen) = match self.container {
             Some(container) => (self.known().and_then(|known| known.started_at), container.cgroup.since),
             None => (target.known.as_deref().and_then(|known| known.start_time), target.cgroup.since),
@@ -204,7 +207,7 @@ impl<'a> Row<'a> {
 
     /// When its directory was first seen.
     fn first_seen(&self) -> Option<Value> {
-        let target = self.pod?.target;
+        let Some(NamedPod { target, .. }) = self.pod else { return self.booted_at() };
         Some(Value::instant(self.container.map_or(target.cgroup.since, |child| child.cgroup.since)))
     }
 }

@@ -110,8 +110,8 @@ fn pods<'a>(snapshot: &'a Snapshot, shelf: &mut Shelf) -> Vec<Placed<'a>> {
                 ("uid", uid),
             ],
         );
-        let (clock, cgroup) = (snapshot.clock, &figures.cgroup);
-        let row = Row { pod: Some(pod), container: None, cgroup, clock, devices: &[], network: None };
+        let cgroup = &figures.cgroup;
+        let row = Row { pod: Some(pod), container: None, cgroup, snapshot, devices: &[], network: None };
         Placed { labels, info, row }
     };
     in_order(snapshot).into_iter().map(row).collect()
@@ -141,8 +141,8 @@ fn containers<'a>(snapshot: &'a Snapshot, shelf: &mut Shelf) -> Vec<Placed<'a>> 
                 ],
             );
             let container = Some(child);
-            let (clock, cgroup) = (snapshot.clock, &read.cgroup);
-            let row = Row { pod: Some(pod), container, cgroup, clock, devices: &[], network: None };
+            let cgroup = &read.cgroup;
+            let row = Row { pod: Some(pod), container, cgroup, snapshot, devices: &[], network: None };
             all.push(Placed { labels, info, row });
         }
     }
