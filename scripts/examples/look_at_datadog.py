@@ -1,6 +1,5 @@
 """Datadog: the OpenMetrics check of datadog-checks-base runs with the example, and submits each figure of each pod. Of the
-kubelet check there is the configuration alone, as of the OpenTelemetry collector: they are read, and what they name is
-asked for."""
+kubelet check there is the configuration alone: it is read, and what it names is asked for."""
 
 import sys
 
@@ -56,10 +55,4 @@ check(limits["throttled"][-1].value == 64 * 2**20, str(limits))
 kubelet = yaml.safe_load(example("datadog/kubelet.d/conf.yaml", address))["instances"][0]
 route = kubelet["cadvisor_metrics_endpoint"].split(address)[1]
 check("container_memory_rss{" in get(address, route), "nothing for the kubelet check")
-
-collector = yaml.safe_load(example("otel/collector.yaml", address))
-summary = collector["receivers"]["kubeletstats"]["endpoint"].split(address)[1] + "/stats/summary"
-check('"usageCoreNanoSeconds"' in get(address, summary), "nothing for kubeletstats")
-for scrape in collector["receivers"]["prometheus"]["config"]["scrape_configs"]:
-    check("podvitals_pod_memory_usage_bytes{" in get(address, scrape["metrics_path"]), "nothing to scrape")
 print(f"datadog: {len(submitted)} metrics, {len(usage)} pods")
