@@ -384,6 +384,9 @@ mod tests {
     #[tokio::test]
     async fn events_that_never_come_are_told_of_once_and_asked_for_again() {
         let log = Log::default();
+        // Where there is one alone, tracing asks only the thread that comes to a line first whether anybody
+        // listens, and that may be another test's.
+        let _second = tracing::Dispatch::new(log.clone());
         let _logging = tracing::subscriber::set_default(log.clone());
         let runtime = FakeRuntime::start("dead-stream", "2.0.1");
         runtime.fail("GetContainerEvents");
