@@ -18,6 +18,7 @@ use crate::model::health::Room;
 use crate::model::health::Trouble;
 use crate::model::identity::KnownPod;
 use crate::model::identity::PodUid;
+use crate::model::identity::RuntimeKind;
 use crate::model::identity::Source;
 use crate::model::time::WallTime;
 
@@ -53,6 +54,8 @@ pub struct Engine {
     /// Creation of each pod's first sandbox, which is removed long before the pod is.
     first_created: BTreeMap<PodUid, WallTime>,
     refused: usize,
+    /// What it calls itself; `None` until it has said so.
+    kind: Option<Option<RuntimeKind>>,
 }
 
 /// The interfaces there are. What differs between them is here, and nowhere else in this file.
@@ -112,6 +115,7 @@ impl Engine {
             containers: Details::default(),
             first_created: BTreeMap::new(),
             refused: 0,
+            kind: None,
         }
     }
 
@@ -177,8 +181,10 @@ impl Engine {
         self.sandboxes.keep(sandboxes.iter().map(|sandbox| sandbox.id.as_str()));
         self.containers.keep(containers.iter().map(|container| container.id.as_str()));
         self.ask_details(self.questions(&sandboxes, &containers)).await;
+        let runtime = self.kind().await;
         let lists = Lists {
             source: self.source(),
+            runtime,
             sandboxes: &sandboxes,
             containers: &containers,
             sandbox_detail: |id: &str| self.sandboxes.get(id),
@@ -193,6 +199,18 @@ impl Engine {
         self.refused = refused;
         self.remember_start(&mut pods);
         Ok(pods)
+    }
+
+    /// What stands before the ids of its containers, as a pod's status has them. One that speaks for several
+    /// is asked, once.
+    async fn kind(&mut self) -> Option<RuntimeKind> {
+        if let Speaks::Docker(_) = self.speaks {
+            return Some(RuntimeKind::Docker);
+        }
+        if self.kind.is_none() {
+            self.kind = self.fetch_version().await.ok().map(|version| RuntimeKind::of_word(&version.name));
+        }
+        self.kind.flatten()
     }
 
     fn questions(&self, sandboxes: &[PodSandbox], containers: &[Container]) -> Vec<Question> {

@@ -92,8 +92,16 @@ pub(super) fn assemble(source: Source, mut sandboxes: Vec<PodSandbox>, mut conta
     let container = ContainerDetail::default();
     let of = |sandboxes: &[PodSandbox], containers: &[Container]| {
         let details = (|_: &str| Some(&sandbox), |_: &str| Some(&container));
-        Lists { source, sandboxes, containers, sandbox_detail: details.0, container_detail: details.1 }
-            .assemble()
+        let runtime = None;
+        Lists {
+            source,
+            runtime,
+            sandboxes,
+            containers,
+            sandbox_detail: details.0,
+            container_detail: details.1,
+        }
+        .assemble()
     };
     let Assembled { pods, refused } = of(&sandboxes, &containers);
     let taken: usize = pods.iter().map(|pod| pod.sandboxes.len() + pod.containers.len()).sum();

@@ -17,6 +17,7 @@ use crate::model::identity::KnownSandbox;
 use crate::model::identity::NetworkMode;
 use crate::model::identity::PodUid;
 use crate::model::identity::Requests;
+use crate::model::identity::RuntimeKind;
 use crate::model::identity::Source;
 use crate::model::time::WallTime;
 
@@ -96,6 +97,8 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub(super) struct Lists<'a, S, C> {
     pub(super) source: Source,
+    /// Whose lists they are, if it has said so.
+    pub(super) runtime: Option<RuntimeKind>,
     pub(super) sandboxes: &'a [PodSandbox],
     pub(super) containers: &'a [Container],
     pub(super) sandbox_detail: S,
@@ -186,7 +189,7 @@ where
         let restarts = value(&listed.annotations, "io.kubernetes.container.restartCount").map(text);
         Some(KnownContainer {
             id: Some(ContainerId::new(&listed.id)?),
-            runtime: None,
+            runtime: self.runtime,
             name: name.unwrap_or_else(|| bounded(&metadata.name).to_owned()).into(),
             // Init containers and sidecars look the same to the runtime; a source that knows the pod's
             // spec overrides this.

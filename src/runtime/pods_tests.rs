@@ -14,6 +14,7 @@ use super::*;
 fn assemble(sandboxes: &[PodSandbox], containers: &[Container]) -> Assembled {
     let lists = Lists {
         source: Source::Cri,
+        runtime: None,
         sandboxes,
         containers,
         sandbox_detail: |_: &_| None,
@@ -164,6 +165,7 @@ fn a_sandbox_that_is_not_ready_has_no_pid_but_still_tells_whose_network_it_was()
     dead.state = 1;
     let lists = Lists {
         source: Source::Cri,
+        runtime: None,
         sandboxes: &[dead],
         containers: &[],
         sandbox_detail: |_: &_| Some(&detail),

@@ -154,7 +154,12 @@ pub(super) const ROUTES: &[Route] = &[
         POINTS,
         Answer::Json,
     ),
-    route("/api/v1/model/nodes/{node}/freecontainers/", "none that are known", &[], Answer::Json),
+    route(
+        "/api/v1/model/nodes/{node}/freecontainers/",
+        "the kubelet, the runtime, and all pods together",
+        &[],
+        Answer::Json,
+    ),
     route("/api/v1/model/namespaces/", "namespaces with pods here", &[], Answer::Json),
     route("/api/v1/model/namespaces/{namespace}/pods/", "the pods of one", &[], Answer::Json),
     route(

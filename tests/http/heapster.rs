@@ -47,7 +47,7 @@ async fn what_is_there_is_listed() {
     let server = server().await;
     for (path, list) in [
         ("/nodes/", json!(["n1"])),
-        ("/nodes/n1/freecontainers/", json!([])),
+        ("/nodes/n1/freecontainers/", json!(["pods"])),
         ("/namespaces/", json!(["default", "kube-system", "shop"])),
         ("/namespaces", json!(["default", "kube-system", "shop"])),
         ("/namespaces/default/pods/", json!(["web", "young"])),
@@ -68,6 +68,7 @@ async fn what_is_there_is_listed() {
                 "namespace:shop/pod:db",
                 "namespace:shop/pod:db/container:db",
                 "node:n1",
+                "node:n1/container:pods",
             ]),
         ),
     ] {
@@ -111,6 +112,8 @@ async fn metrics_are_listed_where_they_are_known() {
         assert!([&node, &web, &app].iter().all(|names| !has(names, unknown)), "{unknown}");
     }
     assert_eq!(names("/namespaces/default/pods/nosuch/metrics/").await, [""; 0]);
+    let system = names("/nodes/n1/freecontainers/pods/metrics/").await;
+    assert!(has(&system, "cpu/usage") && has(&system, "memory/working_set") && !has(&system, "network/rx"));
     assert_eq!(names("/nodes/n1/freecontainers/kubelet/metrics/").await, [""; 0]);
 }
 

@@ -54,9 +54,17 @@ pub(super) fn containers<'a>(snapshot: &'a Snapshot, namespace: &str, pod: &str)
     containers.into_iter().map(|(name, _)| name).collect()
 }
 
+/// Heapster's system containers: the kubelet, the runtime, and all pods together.
+pub(super) fn system(snapshot: &Snapshot) -> Vec<&'static str> {
+    snapshot.node.system.iter().map(|system| system.name.word()).collect()
+}
+
 /// Of what there are figures: neither of a namespace nor of the cluster, which are sums over nodes.
 pub(super) fn keys(snapshot: &Snapshot) -> Vec<String> {
-    let mut keys = vec![format!("node:{}", snapshot.node_name)];
+    let node = format!("node:{}", snapshot.node_name);
+    let mut keys: Vec<_> =
+        system(snapshot).into_iter().map(|name| format!("{node}/container:{name}")).collect();
+    keys.push(node);
     for (pod, known) in one_of_each_name(snapshot) {
         let key = format!("namespace:{}/pod:{}", known.namespace, known.name);
         let containers = rows::containers(snapshot, pod);

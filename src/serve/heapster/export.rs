@@ -67,7 +67,7 @@ const fn label(key: &'static str, description: &'static str) -> Label {
     Label { key, description }
 }
 
-const TYPE: Label = label("type", "What it is: node, pod or pod_container");
+const TYPE: Label = label("type", "What it is: node, sys_container, pod or pod_container");
 const NODE_NAME: Label = label("nodename", "The node's name");
 const HOST_NAME: Label = label("hostname", "The same");
 const CONTAINER_NAME: Label =
@@ -112,6 +112,9 @@ pub(super) fn document(snapshot: &Snapshot) -> Vec<Series> {
     };
     let mut all =
         vec![Series { metrics: figures(&rows::node(snapshot)), labels: of_node("node", "machine") }];
+    for (name, row) in rows::system(snapshot) {
+        all.push(Series { metrics: figures(&row), labels: of_node("sys_container", name.word()) });
+    }
     for (pod, known) in one_of_each_name(snapshot) {
         let uid = known.uid.as_ref().unwrap_or(&pod.target.runtime_uid);
         let of_pod = |kind: &str, name: &str| {

@@ -90,8 +90,7 @@ fn names(app: &App, asked: &Asked, route: &Route) -> Result<Reply, Refusal> {
         Route::Pods(namespace) => json(&answers::pods(snapshot, namespace)),
         Route::Containers(namespace, pod) => json(&answers::containers(snapshot, namespace, pod)),
         Route::Keys => json(&answers::keys(snapshot)),
-        // Nobody tells us of containers that belong to no pod.
-        _ => json(&[(); 0]),
+        _ => json(&answers::system(snapshot)),
     })
 }
 
@@ -145,9 +144,10 @@ fn which(snapshot: &Snapshot, sweeps: &Sweeps<'_>, subject: &Subject) -> Result<
             check_node(snapshot, node)?;
             Some(Which::Node)
         }
-        Subject::FreeContainer(node, _) => {
+        Subject::FreeContainer(node, name) => {
             check_node(snapshot, node)?;
-            None
+            let mut names = snapshot.node.system.iter().map(|system| system.name);
+            names.find(|known| known.word() == name).map(Which::System)
         }
         Subject::Pod(namespace, name) => pod(namespace, name).map(Which::Pod),
         Subject::Container(namespace, of, name) => {

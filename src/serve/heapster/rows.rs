@@ -13,7 +13,8 @@ use crate::model::history::{
 };
 use crate::model::identity::{PodUid, Requests};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
-use crate::model::sweep::Reading;
+use crate::model::sweep::{NodePaging, Reading};
+use crate::model::target::SystemContainer;
 use crate::model::time::{ClockPair, WallTime};
 
 /// One of them in one sweep.
@@ -44,6 +45,8 @@ pub(super) struct Present<'a> {
     pub(super) limits: Option<&'a Limits>,
     pub(super) requests: Requests,
     pub(super) devices: &'a [DeviceRow],
+    /// Of the node alone.
+    pub(super) paging: Option<NodePaging>,
 }
 
 /// Which of them.
@@ -52,6 +55,8 @@ pub(super) enum Which {
     Node,
     Pod(PodUid),
     Container(PodUid, String),
+    /// Of these no frame keeps anything.
+    System(SystemContainer),
 }
 
 impl Row<'_> {
@@ -165,6 +170,7 @@ fn past<'f>(frame: &'f Frame, which: &Which, finder: &mut Finder<'f>) -> Option<
             let started = frame.roster.pods.get(place)?.pod.start_time;
             Some(row(Read::Pod(frame.pod(place)?), started, None))
         }
+        Which::System(_) => None,
         Which::Container(uid, name) => {
             let containers = frame.roster.containers_of(finder.find(frame, uid)?);
             let of_name = containers.filter(|(_, container)| container.name.as_deref() == Some(name));
@@ -186,13 +192,33 @@ fn present<'a>(snapshot: &'a Snapshot, which: &Which) -> Option<Row<'a>> {
             .into_iter()
             .find(|(known, _)| known == name)
             .map(|(_, row)| row),
+        Which::System(name) => system(snapshot).find(|(known, _)| known == name).map(|(_, row)| row),
     }
+}
+
+/// The system containers in the last sweep.
+pub(super) fn system(snapshot: &Snapshot) -> impl Iterator<Item = (SystemContainer, Row<'_>)> {
+    snapshot.node.system.iter().map(|system| {
+        let row = Row {
+            clock: snapshot.clock,
+            read: Read::Container(CgroupSample::of(&system.cgroup)),
+            started: None,
+            restarts: None,
+            present: Some(of_cgroup(snapshot, &system.cgroup, Requests::default())),
+        };
+        (system.name, row)
+    })
 }
 
 /// The node in the last sweep.
 pub(super) fn node(snapshot: &Snapshot) -> Row<'_> {
     let disks = snapshot.node.io.as_ref().ok().map(|io| rows(&snapshot.devices, &io.value.1).as_slice());
-    let present = Present { limits: None, requests: Requests::default(), devices: disks.unwrap_or_default() };
+    let present = Present {
+        limits: None,
+        requests: Requests::default(),
+        devices: disks.unwrap_or_default(),
+        paging: snapshot.node.paging.as_ref().ok().map(|paging| paging.value),
+    };
     Row {
         clock: snapshot.clock,
         read: Read::Node(NodeSample::of(&snapshot.node)),
@@ -233,5 +259,5 @@ pub(super) fn containers<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Vec<(
 
 fn of_cgroup<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures, requests: Requests) -> Present<'a> {
     let disks = cgroup.io.as_ref().ok().map(|io| rows(&snapshot.devices, &io.value.devices).as_slice());
-    Present { limits: Some(&cgroup.limits), requests, devices: disks.unwrap_or_default() }
+    Present { limits: Some(&cgroup.limits), requests, devices: disks.unwrap_or_default(), paging: None }
 }

@@ -6,7 +6,7 @@ use crate::model::counters::{DeviceRow, IoCounters, MemoryCounters, NetworkCount
 use crate::model::history::{IoSample, NetworkSample};
 use crate::model::identity::f64Bits;
 use crate::model::snapshot::{IoRates, NetworkRates};
-use crate::model::sweep::{NetworkSource, NodeMemory};
+use crate::model::sweep::{NetworkSource, NodeMemory, NodePaging};
 use crate::model::time::Monotonic;
 
 /// One number, as the export has it.
@@ -114,7 +114,9 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("memory/working_set", "Memory in use that the kernel does not easily drop", "bytes", |row| {
         memory(row, MemoryCounters::working_set_bytes, NodeMemory::working_set_bytes)
     }),
-    gauge("memory/rss", "Anonymous memory", "bytes", |row| memory(row, |it| it.anon_bytes, |_| None)),
+    gauge("memory/rss", "Anonymous memory", "bytes", |row| {
+        paged(row, |it| it.anon_bytes, |it| it.anon_bytes)
+    }),
     gauge("memory/cache", "Page cache", "bytes", |row| {
         memory(row, |it| it.file_bytes, |it| Some(it.cached_bytes))
     }),
@@ -124,9 +126,11 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("memory/request", "Memory set aside", "bytes", |row| {
         Some((None, Number::Whole(row.present?.requests.memory_bytes?)))
     }),
-    counter("memory/page_faults", "Page faults", "", |row| memory(row, |it| it.page_faults, |_| None)),
+    counter("memory/page_faults", "Page faults", "", |row| {
+        paged(row, |it| it.page_faults, |it| it.page_faults)
+    }),
     counter("memory/major_page_faults", "Page faults that had to read from a disk", "", |row| {
-        memory(row, |it| it.major_page_faults, |_| None)
+        paged(row, |it| it.major_page_faults, |it| it.major_page_faults)
     }),
     Metric {
         real: true,
@@ -204,6 +208,18 @@ fn memory(
         _ => row.cgroup()?.memory.as_ref().ok().map(|memory| (memory.at, of(&memory.value)))?,
     };
     Some((Some(at), Number::Whole(bytes?)))
+}
+
+/// The node's are another file's, of the last sweep alone.
+fn paged(
+    row: &Row<'_>,
+    of: fn(&MemoryCounters) -> Option<u64>,
+    of_node: fn(&NodePaging) -> u64,
+) -> Option<Value> {
+    match row.present.and_then(|present| present.paging) {
+        Some(paging) => Some((None, Number::Whole(of_node(&paging)))),
+        None => memory(row, of, |_| None),
+    }
 }
 
 fn network<T>(row: &Row<'_>, of: impl FnOnce(&NetworkSample) -> Option<T>) -> Option<(Option<Monotonic>, T)> {
