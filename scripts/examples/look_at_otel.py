@@ -38,16 +38,17 @@ def points(text):
 
 def sent(log):
     """The first value of each: of kubeletstats by metric, namespace, pod, container and direction, of the scrape by metric,
-    namespace and pod."""
-    stats, scrape = {}, {}
+    namespace and pod; and the ids of the containers, each with its namespace and pod."""
+    stats, scrape, ids = {}, {}, set()
     for line in log:
         for metric, resource, own, value in points(line["msg"]):
             if metric.startswith(("k8s.", "container.")):
                 names = [resource.get(f"k8s.{what}.name") for what in ("namespace", "pod", "container")]
                 stats.setdefault((metric, *names, own.get("direction")), value)
+                ids |= {(*names[:2], it) for it in [resource.get("container.id")] if it}
             else:
                 scrape.setdefault((metric, own.get("namespace"), own.get("pod")), value)
-    return stats, scrape
+    return stats, scrape, ids
 
 
 def wanted(there):
@@ -62,7 +63,8 @@ def wanted(there):
         if "network" in pod:
             stats |= {(f"k8s.pod.{metric}", *who, None, way) for metric in OF_NETWORK for way in ("receive", "transmit")}
     names = ["podvitals_pod_cpu_usage_seconds_total", "podvitals_pod_memory_usage_bytes"]
-    return stats, {(name, *who) for name in names for who in there}
+    ids = {(*who, container["id"]) for who, pod in there.items() for container in pod["containers"] if "cpu" in container}
+    return stats, {(name, *who) for name in names for who in there}, ids
 
 
 def run(configuration, folder, there):
@@ -78,9 +80,9 @@ def run(configuration, folder, there):
             for line in log:
                 # kubeletstats complains of its own defaults: attributes of volumes that it is to lose.
                 check(line["level"] == "info" or "resource_attribute is deprecated" in line["msg"], line)
-            both = sent(log)
-            lacks = [want - set(got) for want, got in zip(wanted(there), both)]
-            return None if any(lacks) else both
+            all_of_it = sent(log)
+            lacks = [want - set(got) for want, got in zip(wanted(there), all_of_it)]
+            return None if any(lacks) else all_of_it
 
         found = until("both receivers have sent each pod", complete)
         collector.send_signal(signal.SIGTERM)
@@ -99,7 +101,7 @@ with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     (folder / "collector.yaml").write_text(example("otel/collector.yaml", address))
     before = by_name()
-    stats, scrape = run(folder / "collector.yaml", folder, before)
+    stats, scrape, _ = run(folder / "collector.yaml", folder, before)
     after = by_name()
 check(len(before) >= 7, str(set(before)))
 check(scrape[("up", None, None)] == 1, "the scrape failed")
