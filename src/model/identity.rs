@@ -170,7 +170,7 @@ pub struct KnownContainer {
     /// The id of this instance, which is also the id of its cgroup. `None` before its first instance, and
     /// for as long as the pod's status lags behind the runtime.
     pub id: Option<ContainerId>,
-    /// Who has made it, where the source says so together with the id.
+    /// Who has made it, where the source says so.
     pub runtime: Option<RuntimeKind>,
     /// Its name in the pod spec.
     pub name: Arc<str>,

@@ -30,6 +30,16 @@ impl CgroupPath {
         &self.0
     }
 
+    /// With a leading slash.
+    pub fn absolute(&self) -> String {
+        ["/", &self.0.to_string_lossy()].concat()
+    }
+
+    /// Whether systemd keeps it: nobody else names cgroups so.
+    pub fn is_slice(&self) -> bool {
+        self.0.extension().is_some_and(|extension| extension == "slice")
+    }
+
     /// The child of this name.
     pub fn child(&self, name: &str) -> Self {
         Self::new(self.0.join(name))

@@ -54,8 +54,8 @@ pub struct Engine {
     /// Creation of each pod's first sandbox, which is removed long before the pod is.
     first_created: BTreeMap<PodUid, WallTime>,
     refused: usize,
-    /// What it calls itself; `None` until it has said so.
-    kind: Option<Option<RuntimeKind>>,
+    /// What it calls itself, once it has said so.
+    kind: Option<RuntimeKind>,
 }
 
 /// The interfaces there are. What differs between them is here, and nowhere else in this file.
@@ -157,6 +157,9 @@ impl Engine {
     /// What is known of these may be out of date, though they are in the state they were in: a sandbox that
     /// was started again between two questions has another process.
     pub fn expire(&mut self, changed: &Changed) {
+        if changed.all {
+            self.kind = None; // Another may listen there now.
+        }
         if let Speaks::Cri(_) = self.speaks {
             return; // There one that ended is never started again.
         }
@@ -208,9 +211,10 @@ impl Engine {
             return Some(RuntimeKind::Docker);
         }
         if self.kind.is_none() {
-            self.kind = self.fetch_version().await.ok().map(|version| RuntimeKind::of_word(&version.name));
+            let version = self.fetch_version().await.ok()?;
+            self.kind = RuntimeKind::of_word(&version.name);
         }
-        self.kind.flatten()
+        self.kind
     }
 
     fn questions(&self, sandboxes: &[PodSandbox], containers: &[Container]) -> Vec<Question> {

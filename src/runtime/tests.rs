@@ -13,10 +13,12 @@ use crate::model::health::Room;
 use crate::model::health::Trouble;
 use crate::model::identity::ContainerState;
 use crate::model::identity::KnownPod;
+use crate::model::identity::RuntimeKind;
 use crate::model::time::WallTime;
 
 use super::DEADLINE;
 use super::details::AFTER_ERROR;
+use super::engine::Changed;
 use super::engine::Engine;
 use super::error::RuntimeError;
 use super::fake;
@@ -45,7 +47,24 @@ async fn lists_and_details_make_pods() {
     assert_eq!(pods[0].sandboxes[0].pid, Some(4242));
     assert_eq!(pods[0].containers[0].started_at, Some(WallTime::from_unix_nanos(5_000)));
     assert_eq!(pods[0].containers[0].image.as_deref(), Some("busybox:1"));
+    assert_eq!(pods[0].containers[0].runtime, Some(RuntimeKind::Containerd));
     assert_eq!(cri.fetch_version().await.unwrap().to_string(), "containerd 1.6.20~ds1");
+}
+
+#[tokio::test]
+async fn a_runtime_is_asked_for_its_name_until_it_tells_and_after_a_loss() {
+    let runtime = FakeRuntime::start("name", "1.6.20");
+    let (mut cri, _) = client(runtime.socket.clone());
+    runtime.fail("Version");
+    assert_eq!(cri.fetch_pods().await.unwrap()[0].containers[0].runtime, None);
+    runtime.heal("Version");
+    for asked in [2, 2, 3] {
+        if asked == 3 {
+            cri.expire(&Changed::everything());
+        }
+        assert_eq!(cri.fetch_pods().await.unwrap()[0].containers[0].runtime, Some(RuntimeKind::Containerd));
+        assert_eq!(runtime.calls("Version"), asked);
+    }
 }
 
 #[tokio::test]

@@ -356,6 +356,8 @@ async fn the_node_has_its_own_routes() {
 async fn no_limit_is_the_largest_number() {
     let server = server().await;
     let recursive = server.document("/api/v2.0/spec?recursive=true").await;
+    let node = &recursive["/"];
+    assert_eq!([&node["memory"]["limit"], &node["processes"]["limit"]], [16_384 * MIB, 32_768]);
     let all = recursive.as_object().unwrap();
     let limits: Vec<&Value> = all.values().filter_map(|spec| spec.get("memory")?.get("limit")).collect();
     assert!(limits.contains(&&json!(u64::MAX)) && limits.contains(&&json!(512 * MIB)), "{limits:?}");

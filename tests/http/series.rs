@@ -185,6 +185,22 @@ async fn times_are_shown_when_they_are_asked_for_and_are_those_of_the_reads() {
     assert_eq!(value("container_last_seen"), "1795222923.123506789", "its last figure is 50 µs younger");
 }
 
+/// In a pid namespace of its own podvitals is told the limit of that.
+#[tokio::test]
+async fn a_limit_of_the_node_that_is_not_known_is_absent() {
+    let of_node = async |limit| {
+        let mut snapshot = node::snapshot();
+        snapshot.node.tasks.as_mut().unwrap().value.limit = limit;
+        let document = text(&serving(snapshot).await, "/metrics/cadvisor?profile=full").await;
+        let of = |name: &str| {
+            document.of(name).find(|(labels, _)| labels["id"] == "/").map(|(_, sample)| sample.value)
+        };
+        [of("container_threads"), of("container_threads_max")]
+    };
+    assert_eq!(of_node(None).await, [Some(311.0), None]);
+    assert_eq!(of_node(Some(4096)).await, [Some(311.0), Some(4096.0)]);
+}
+
 #[tokio::test]
 async fn each_family_of_the_kubelet_and_of_cadvisor_is_served_or_has_a_reason() {
     let server = serving(with_everything(&[])).await;

@@ -266,7 +266,7 @@ pub(crate) async fn cadvisor_s_own_client_decodes_every_route(stage: Arc<Stage>)
     let short = late.container("short").args(["idle"]).run().await.unwrap();
     // The client decodes each event over the one before, which may not have been taken from it: of several at
     // once it may tell the last, twice. Which there are is seen without it, in `cadvisor_rest`.
-    let of_late = |what: &str| format!("{what} {}", late.cgroup());
+    let of_late = |what: &str| format!("{what} {}/", late.cgroup());
     events.until("told of the start", |line| line.starts_with(&of_late("containerCreation")));
     let ended = of_late("containerDeletion");
     late.stop().await.unwrap();

@@ -17,7 +17,7 @@ use super::super::reply::{Refusal, quoted};
 use super::sample::Sample;
 use crate::model::identity::ContainerId;
 use crate::model::snapshot::{ContainerFigures, Snapshot};
-use crate::model::target::{CgroupPath, ContainerTarget};
+use crate::model::target::ContainerTarget;
 
 /// Where Docker has its containers, and nobody else.
 const DOCKER: &str = "/docker";
@@ -78,10 +78,10 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Cgroup<'_>> {
         items(snapshot, false).into_iter().map(|item| (item.identity.id.clone(), item.identity)).collect();
     let mut all = vec![Cgroup::new("/".to_owned(), What::Node)];
     for pod in in_order(snapshot) {
-        all.push(Cgroup::new(absolute(&pod.target.cgroup.path), What::Pod(pod)));
+        all.push(Cgroup::new(pod.target.cgroup.path.absolute(), What::Pod(pod)));
         let mut add = |child: &'_ ContainerTarget, what| {
             let identity = identities.remove(&child.container_id);
-            all.push(Cgroup { identity, ..Cgroup::new(absolute(&child.cgroup.path), what) });
+            all.push(Cgroup { identity, ..Cgroup::new(child.cgroup.path.absolute(), what) });
         };
         for (read, child) in pod.children(snapshot) {
             add(child, What::Container(pod, read, child));
@@ -91,10 +91,6 @@ pub(super) fn all(snapshot: &Snapshot) -> Vec<Cgroup<'_>> {
         }
     }
     all
-}
-
-pub(super) fn absolute(path: &CgroupPath) -> String {
-    format!("/{path}")
 }
 
 /// The one of this name.

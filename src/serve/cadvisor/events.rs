@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::super::app::App;
 use super::super::time::rfc3339;
-use super::cgroups::{Cgroup, What, absolute, all, is_below};
+use super::cgroups::{Cgroup, What, all, is_below};
 use super::request::Wanted;
 use crate::model::history::{Cause, Ended, Final, Frame, PastContainer, Shelf};
 use crate::model::identity::ContainerId;
@@ -145,7 +145,7 @@ fn of_ended(ended: &Ended, counted: &BTreeMap<&ContainerId, u64>, events: &mut V
         Final::Pod(_) => (&ended.pod.cgroup, None, ended.pod.start_time),
         Final::Container(container, _) => (&container.cgroup, Some(&container.id), container.started_at),
     };
-    let (name, gone) = (absolute(path), ended.gone.wall);
+    let (name, gone) = (path.absolute(), ended.gone.wall);
     let event = |at, kind| Event { at, kind, name: name.clone(), id: id.cloned() };
     events.extend(began.map(|began| event(began, Kind::Creation)));
     if is_killed(ended, id.and_then(|id| counted.get(id)).copied()) {
@@ -179,7 +179,7 @@ fn of_frames<'a>(frames: &'a [Arc<Frame>], events: &mut Vec<Event>) -> BTreeMap<
             let at_first = if began_after(name, before) { 0 } else { kills };
             let since = counted.insert(&name.id, kills).unwrap_or(at_first);
             if kills > since {
-                events.extend(kill(frame.clock.wall_of(at), &absolute(&name.cgroup), Some(&name.id)));
+                events.extend(kill(frame.clock.wall_of(at), &name.cgroup.absolute(), Some(&name.id)));
             }
         }
     }
@@ -284,7 +284,7 @@ impl Listener {
                 continue;
             }
             self.gone.remove(&container.id);
-            events.extend(kill(ended.gone.wall, &absolute(&container.cgroup), Some(&container.id)));
+            events.extend(kill(ended.gone.wall, &container.cgroup.absolute(), Some(&container.id)));
         }
     }
 }

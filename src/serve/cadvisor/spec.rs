@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::docker::names::Identity;
+use super::super::series::cadvisor::node_now;
 use super::super::time::{microseconds, rfc3339};
 use super::cgroups::{Cgroup, What};
 use super::sample::Sample;
@@ -99,7 +100,7 @@ struct Limit {
 impl Spec {
     /// In v1 its other names stand beside it.
     pub(super) fn new(snapshot: &Snapshot, cgroup: &Cgroup<'_>, with_names: bool) -> Self {
-        let (now, limits) = (Sample::now(snapshot, cgroup), limits(cgroup));
+        let (now, limits) = (Sample::now(snapshot, cgroup), limits(snapshot, cgroup));
         let started_at = started_at(snapshot, cgroup).map(rfc3339);
         let known = cgroup.identity.as_ref().and_then(|identity| identity.known());
         let has = |part: fn(&Sample) -> bool| now.as_ref().is_some_and(part);
@@ -140,11 +141,12 @@ impl Spec {
     }
 }
 
-fn limits<'a>(cgroup: &Cgroup<'a>) -> Option<&'a Limits> {
+fn limits(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Option<Limits> {
     match cgroup.what {
-        What::Pod(pod) => Some(&pod.figures.cgroup.limits),
-        What::Container(_, read, _) => Some(&read.cgroup.limits),
-        What::Node | What::Sandbox(..) | What::Slice => None,
+        What::Node => Some(node_now(snapshot).limits),
+        What::Pod(pod) => Some(pod.figures.cgroup.limits),
+        What::Container(_, read, _) => Some(read.cgroup.limits),
+        What::Sandbox(..) | What::Slice => None,
     }
 }
 

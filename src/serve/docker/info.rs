@@ -74,9 +74,7 @@ pub(super) fn info(snapshot: &Snapshot, machine: &Machine) -> Value {
         document["CgroupVersion"] = version.into();
     }
     if let Some(pod) = snapshot.targets.pods.first() {
-        // systemd's slices are named so, and nobody else's.
-        let slice = pod.cgroup.path.as_path().extension().is_some_and(|extension| extension == "slice");
-        document["CgroupDriver"] = if slice { "systemd" } else { "cgroupfs" }.into();
+        document["CgroupDriver"] = if pod.cgroup.path.is_slice() { "systemd" } else { "cgroupfs" }.into();
     }
     document
 }

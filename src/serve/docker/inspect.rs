@@ -55,22 +55,16 @@ pub(super) fn document(item: &Item<'_>) -> Value {
     document
 }
 
-/// In the word of its state; no other is used here.
+/// Nothing is restarted or removed by an engine here, and so nothing is amidst that.
 fn status(state: State) -> Value {
-    let is = |word: &str| state.word() == word;
-    json!({
-        "Status": state.word(),
-        "Running": state == State::Running,
-        "Paused": is("paused"),
-        "Restarting": is("restarting"),
-        "Dead": is("dead"),
-    })
+    let running = state == State::Running;
+    json!({ "Status": state.word(), "Running": running, "Restarting": false, "Dead": false })
 }
 
 /// The pod's cgroup, as a kubelet tells it the Engine: by path, or by the name of the slice.
 fn parent(pod: &CgroupPath) -> String {
-    let name = pod.as_path().file_name().unwrap_or_default().to_string_lossy();
-    if name.ends_with(".slice") { name.into_owned() } else { format!("/{pod}") }
+    let slice = pod.as_path().file_name().filter(|_| pod.is_slice());
+    slice.map_or_else(|| pod.absolute(), |slice| slice.to_string_lossy().into_owned())
 }
 
 /// 0 is Docker's word for no limit.
@@ -94,4 +88,38 @@ fn limits(limits: &Limits, host_config: &mut Value) {
 fn sandbox_pid(item: &Item<'_>) -> Option<u32> {
     let known = item.pod.target.known.as_deref()?;
     known.sandboxes.iter().find(|told| told.id == item.identity.id)?.pid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::unavailable::Unavailable;
+
+    #[test]
+    fn no_limit_is_zero_and_one_that_is_not_known_is_absent() {
+        let told = |of: Limits| {
+            let mut host_config = json!({});
+            limits(&of, &mut host_config);
+            host_config
+        };
+        let none = json!({ "Memory": 0, "PidsLimit": 0, "CpuPeriod": 0, "CpuQuota": 0 });
+        assert_eq!(told(Limits::default()), none);
+        let unknown = |cpu_cores, memory_bytes, pids| Limits {
+            unknown: UnknownLimits { cpu_cores, memory_bytes, pids },
+            ..Limits::default()
+        };
+        let why = Some(Unavailable::Permission);
+        assert_eq!(told(unknown(why, None, None)), json!({ "Memory": 0, "PidsLimit": 0 }));
+        assert_eq!(told(unknown(None, why, why)), json!({ "CpuPeriod": 0, "CpuQuota": 0 }));
+    }
+
+    #[test]
+    fn a_slice_goes_by_its_name_and_everything_else_by_its_path() {
+        for (path, told) in [
+            ("kubepods.slice/kubepods-besteffort.slice", "kubepods-besteffort.slice"),
+            ("kubepods/besteffort/pod0a1b", "/kubepods/besteffort/pod0a1b"),
+        ] {
+            assert_eq!(parent(&CgroupPath::new(path)), told);
+        }
+    }
 }

@@ -69,8 +69,9 @@ impl Shelf {
         self.keep(start, Thing { names, ends })
     }
 
-    /// Puts up a thing that has the labels of another and `extra`, for several families.
+    /// Puts up a thing that has the labels of another and `extra`, for several families. It takes no more labels.
     pub(in crate::serve) fn put_with(&mut self, place: Place, extra: &[Extra<'_>]) -> Place {
+        debug_assert!(!extra.is_empty());
         let (start, mut both) = (self.bytes.len(), Vec::new());
         self.with(place, extra, &mut both);
         self.bytes.append(&mut both);

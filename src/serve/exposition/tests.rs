@@ -48,7 +48,12 @@ fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
                 .collect();
             if index % 8 != 0 {
                 extra.push(("zz", &number));
-                writer.sample(shelf.with(*place, &extra, &mut memory), sample);
+                if index % 2 == 0 {
+                    writer.sample(shelf.with(*place, &extra, &mut memory), sample);
+                } else {
+                    let both = shelf.put_with(*place, &extra);
+                    writer.sample(shelf.at(both), sample);
+                }
             } else if index == 0 {
                 writer.sample(shelf.at(*place), sample);
             } else {

@@ -56,7 +56,7 @@ pub(super) fn containers<'a>(snapshot: &'a Snapshot, namespace: &str, pod: &str)
 
 /// Heapster's system containers: the kubelet, the runtime, and all pods together.
 pub(super) fn system(snapshot: &Snapshot) -> Vec<&'static str> {
-    snapshot.node.system.iter().map(|system| system.name.word()).collect()
+    snapshot.node.system.iter().map(|system| rows::system_word(system.name)).collect()
 }
 
 /// Of what there are figures: neither of a namespace nor of the cluster, which are sums over nodes.

@@ -196,6 +196,14 @@ fn present<'a>(snapshot: &'a Snapshot, which: &Which) -> Option<Row<'a>> {
     }
 }
 
+/// Heapster's word for it: whatever the runtime is.
+pub(super) fn system_word(name: SystemContainer) -> &'static str {
+    match name {
+        SystemContainer::Runtime => "docker-daemon",
+        SystemContainer::Pods | SystemContainer::Kubelet => name.word(),
+    }
+}
+
 /// The system containers in the last sweep.
 pub(super) fn system(snapshot: &Snapshot) -> impl Iterator<Item = (SystemContainer, Row<'_>)> {
     snapshot.node.system.iter().map(|system| {

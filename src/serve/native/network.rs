@@ -31,7 +31,7 @@ pub(super) fn pod(
     }
 }
 
-/// The node's NICs that count, as [`counted`] has those of a pod.
+/// Those of these interfaces that count, by name, the one with the default route first.
 pub(in crate::serve) fn counted_nics(
     snapshot: &Snapshot,
     nics: &Range<u32>,

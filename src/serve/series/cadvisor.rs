@@ -27,7 +27,6 @@ use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, 
 use crate::model::history::NodeSample;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Stamped};
-use crate::model::target::CgroupPath;
 use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
 
@@ -101,12 +100,12 @@ fn all_rows<'a>(snapshot: &'a Snapshot, node: &'a CgroupFigures, shelf: &mut She
     for pod in in_order(snapshot) {
         let Some(known) = pod.target.known.as_deref() else { continue };
         let of_pod = Names { namespace: &known.namespace, pod: &known.name, ..Names::default() };
-        let place = put(shelf, of_pod, &id_of(&pod.target.cgroup.path));
+        let place = put(shelf, of_pod, &pod.target.cgroup.path.absolute());
         all.push((place, pod_row(snapshot, pod)));
         for (read, child, known) in running(snapshot, pod) {
             let Some(image) = known.image.as_deref() else { continue };
             let names = Names { container: &known.name, image, name: child.container_id.as_str(), ..of_pod };
-            let place = put(shelf, names, &id_of(&child.cgroup.path));
+            let place = put(shelf, names, &child.cgroup.path.absolute());
             let devices = match &read.cgroup.io {
                 Ok(io) => rows(&snapshot.devices, &io.value.devices).as_slice(),
                 Err(_) => &[],
@@ -140,10 +139,6 @@ fn put(shelf: &mut Shelf, names: Names<'_>, id: &str) -> Place {
         ("namespace", namespace),
         ("pod", pod),
     ])
-}
-
-fn id_of(path: &CgroupPath) -> String {
-    ["/", &path.as_path().to_string_lossy()].concat()
 }
 
 fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
