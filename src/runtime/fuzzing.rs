@@ -92,10 +92,9 @@ pub(super) fn assemble(source: Source, mut sandboxes: Vec<PodSandbox>, mut conta
     let container = ContainerDetail::default();
     let of = |sandboxes: &[PodSandbox], containers: &[Container]| {
         let details = (|_: &str| Some(&sandbox), |_: &str| Some(&container));
-        let runtime = None;
         Lists {
             source,
-            runtime,
+            runtime: None,
             sandboxes,
             containers,
             sandbox_detail: details.0,

@@ -35,6 +35,7 @@ pub mod measured;
 mod metrics;
 mod metrics_reader;
 mod native;
+mod node_cgroup;
 mod openapi;
 mod page;
 mod paper;

@@ -263,14 +263,15 @@ pub(crate) async fn cadvisor_s_own_client_decodes_every_route(stage: Arc<Stage>)
     let events = Lines::of(cadvisor("follow", &url, &[]));
     daemon.next_list().await;
     let late = testbed.pod("adv-late").run().await.unwrap();
+    until_named(&daemon, &late.container("app").args(["idle"]).run().await.unwrap()).await;
+    // It comes and goes alone: the client decodes each event over the one before, which may not have been taken
+    // from it, so that of several at once it may tell the last, twice.
     let short = late.container("short").args(["idle"]).run().await.unwrap();
-    // The client decodes each event over the one before, which may not have been taken from it: of several at
-    // once it may tell the last, twice. Which there are is seen without it, in `cadvisor_rest`.
-    let of_late = |what: &str| format!("{what} {}/", late.cgroup());
-    events.until("told of the start", |line| line.starts_with(&of_late("containerCreation")));
-    let ended = of_late("containerDeletion");
+    let of_short = format!("{}/{}", late.cgroup(), short.id());
+    events.until("told of the start", |line| line == format!("containerCreation {of_short}"));
+    short.kill().await.unwrap();
+    events.until("told of the end", |line| line == format!("containerDeletion {of_short}"));
     late.stop().await.unwrap();
-    events.until("told of the end", |line| line.starts_with(&ended));
 
     // And the program finds what is wrong: a container that is not there.
     let gone = ["-container", "/nowhere", "-id", short.id(), "-sandbox", &sandbox, "-pod", client.cgroup()];

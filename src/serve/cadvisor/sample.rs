@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::super::native::network::{counted, counted_nics};
 use super::super::native::rows;
-use super::super::series::cadvisor::{node_cgroup, node_now};
+use super::super::node_cgroup;
 use super::cgroups::{Cgroup, What};
 use super::request::Range;
 use crate::model::counters::{
@@ -79,7 +79,7 @@ impl Sample {
         let node;
         let figures = match cgroup.what {
             What::Node => {
-                node = node_now(snapshot);
+                node = node_cgroup::now(snapshot);
                 Some(&node)
             }
             What::Pod(pod) => Some(&pod.figures.cgroup),
@@ -292,7 +292,7 @@ impl Places {
     fn read(&self, frame: &Frame, only: &[Only], mut add: impl FnMut(usize, Sample)) {
         let mut found = |at: usize, sample: Option<Sample>| sample.into_iter().for_each(|it| add(at, it));
         if let Some((at, node)) = self.node.and_then(|at| Some((at, frame.node()?))) {
-            let CgroupFigures { cpu, memory, .. } = node_cgroup(&node);
+            let CgroupFigures { cpu, memory, .. } = node_cgroup::then(&node);
             found(at, Sample::then(frame.clock, &cpu, &memory, (&node.io, None), None));
         }
         for (row, (pod, sandbox)) in frame.pods().zip(&self.pods) {

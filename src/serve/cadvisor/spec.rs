@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::docker::names::Identity;
-use super::super::series::cadvisor::node_now;
+use super::super::node_cgroup;
 use super::super::time::{microseconds, rfc3339};
 use super::cgroups::{Cgroup, What};
 use super::sample::Sample;
@@ -143,7 +143,7 @@ impl Spec {
 
 fn limits(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Option<Limits> {
     match cgroup.what {
-        What::Node => Some(node_now(snapshot).limits),
+        What::Node => Some(node_cgroup::now(snapshot).limits),
         What::Pod(pod) => Some(pod.figures.cgroup.limits),
         What::Container(_, read, _) => Some(read.cgroup.limits),
         What::Sandbox(..) | What::Slice => None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::time::rfc3339;
+use super::super::time::{microseconds, rfc3339};
 use super::list::host_config;
 use super::names::{Item, State};
 use crate::model::counters::{CpuQuota, Limits, UnknownLimits};
@@ -77,11 +77,10 @@ fn limits(limits: &Limits, host_config: &mut Value) {
         host_config["PidsLimit"] = limits.pids.unwrap_or(0).into();
     }
     if cpu_cores.is_none() {
-        let micros = |of: fn(CpuQuota) -> Duration| {
-            limits.cpu_quota.map_or(0, |quota| u64::try_from(of(quota).as_micros()).unwrap_or(u64::MAX))
-        };
-        host_config["CpuPeriod"] = micros(|quota| quota.period).into();
-        host_config["CpuQuota"] = micros(|quota| quota.quota).into();
+        let of =
+            |part: fn(CpuQuota) -> Duration| limits.cpu_quota.map_or(0, |quota| microseconds(part(quota)));
+        host_config["CpuPeriod"] = of(|quota| quota.period).into();
+        host_config["CpuQuota"] = of(|quota| quota.quota).into();
     }
 }
 

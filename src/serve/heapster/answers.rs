@@ -54,9 +54,9 @@ pub(super) fn containers<'a>(snapshot: &'a Snapshot, namespace: &str, pod: &str)
     containers.into_iter().map(|(name, _)| name).collect()
 }
 
-/// Heapster's system containers: the kubelet, the runtime, and all pods together.
+/// The system containers.
 pub(super) fn system(snapshot: &Snapshot) -> Vec<&'static str> {
-    snapshot.node.system.iter().map(|system| rows::system_word(system.name)).collect()
+    rows::system(snapshot).map(|(name, _)| name).collect()
 }
 
 /// Of what there are figures: neither of a namespace nor of the cluster, which are sums over nodes.

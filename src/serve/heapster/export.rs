@@ -113,10 +113,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Vec<Series> {
     let mut all =
         vec![Series { metrics: figures(&rows::node(snapshot)), labels: of_node("node", "machine") }];
     for (name, row) in rows::system(snapshot) {
-        all.push(Series {
-            metrics: figures(&row),
-            labels: of_node("sys_container", rows::system_word(name)),
-        });
+        all.push(Series { metrics: figures(&row), labels: of_node("sys_container", name) });
     }
     for (pod, known) in one_of_each_name(snapshot) {
         let uid = known.uid.as_ref().unwrap_or(&pod.target.runtime_uid);

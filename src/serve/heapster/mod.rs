@@ -146,8 +146,7 @@ fn which(snapshot: &Snapshot, sweeps: &Sweeps<'_>, subject: &Subject) -> Result<
         }
         Subject::FreeContainer(node, name) => {
             check_node(snapshot, node)?;
-            let mut names = snapshot.node.system.iter().map(|system| system.name);
-            names.find(|known| rows::system_word(*known) == name).map(Which::System)
+            Some(Which::System(name.clone()))
         }
         Subject::Pod(namespace, name) => pod(namespace, name).map(Which::Pod),
         Subject::Container(namespace, of, name) => {

@@ -55,8 +55,8 @@ pub(super) enum Which {
     Node,
     Pod(PodUid),
     Container(PodUid, String),
-    /// Of these no frame keeps anything.
-    System(SystemContainer),
+    /// By heapster's word for it. Of these no frame keeps anything.
+    System(String),
 }
 
 impl Row<'_> {
@@ -196,17 +196,14 @@ fn present<'a>(snapshot: &'a Snapshot, which: &Which) -> Option<Row<'a>> {
     }
 }
 
-/// Heapster's word for it: whatever the runtime is.
-pub(super) fn system_word(name: SystemContainer) -> &'static str {
-    match name {
-        SystemContainer::Runtime => "docker-daemon",
-        SystemContainer::Pods | SystemContainer::Kubelet => name.word(),
-    }
-}
-
-/// The system containers in the last sweep.
-pub(super) fn system(snapshot: &Snapshot) -> impl Iterator<Item = (SystemContainer, Row<'_>)> {
+/// Heapster's system containers in the last sweep, by its words: the kubelet, the runtime, and all pods together.
+pub(super) fn system(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, Row<'_>)> {
     snapshot.node.system.iter().map(|system| {
+        let word = match system.name {
+            // Whatever it is.
+            SystemContainer::Runtime => "docker-daemon",
+            name => name.word(),
+        };
         let row = Row {
             clock: snapshot.clock,
             read: Read::Container(CgroupSample::of(&system.cgroup)),
@@ -214,7 +211,7 @@ pub(super) fn system(snapshot: &Snapshot) -> impl Iterator<Item = (SystemContain
             restarts: None,
             present: Some(of_cgroup(snapshot, &system.cgroup, Requests::default())),
         };
-        (system.name, row)
+        (word, row)
     })
 }
 

@@ -21,14 +21,12 @@ use super::super::exposition::{Form, Place, Shelf, Value, Writer};
 use super::super::native::network::{counted, counted_nics};
 use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
+use super::super::node_cgroup;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
 use super::{Document, Network, Read, Row, Scribe, device_paths};
-use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, UnknownLimits};
-use crate::model::history::NodeSample;
-use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
-use crate::model::sweep::{NetworkSource, Stamped};
+use crate::model::snapshot::{CgroupFigures, Snapshot};
+use crate::model::sweep::NetworkSource;
 use crate::model::time::Monotonic;
-use crate::model::unavailable::Unavailable;
 
 /// What may be asked of the document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +76,7 @@ impl Document for Cadvisor<'_> {
         let Self { snapshot, how } = *self;
         let mut shelf = writer.shelf();
         let machine = shelf.put(&[]);
-        let node = node_now(snapshot);
+        let node = node_cgroup::now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
         let mut scribe = Scribe { writer, snapshot, timestamps: how.timestamps, full: how.full };
         scribe.series(PER_CGROUP, &shelf, &rows);
@@ -161,67 +159,6 @@ fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
         Err(_) => &[],
     };
     Row { pod: None, container: None, cgroup, snapshot, devices, network }
-}
-
-/// All that is known of the node in the sweep that is shown.
-pub(in crate::serve) fn node_now(snapshot: &Snapshot) -> CgroupFigures {
-    let NodeFigures { memory: meminfo, paging, pressure, tasks, .. } = &snapshot.node;
-    let CgroupFigures { cpu, memory, .. } = node_cgroup(&NodeSample::of(&snapshot.node));
-    let paging = paging.as_ref().ok().map(|paging| paging.value);
-    let memory = memory.map(|memory| Stamped {
-        value: MemoryCounters {
-            anon_bytes: paging.map(|paging| paging.anon_bytes),
-            page_faults: paging.map(|paging| paging.page_faults),
-            major_page_faults: paging.map(|paging| paging.major_page_faults),
-            ..memory.value
-        },
-        ..memory
-    });
-    let most_tasks = tasks.map(|tasks| tasks.value.limit);
-    let limits = Limits {
-        memory_bytes: meminfo.as_ref().ok().map(|meminfo| meminfo.value.total_bytes),
-        pids: most_tasks.ok().flatten(),
-        unknown: UnknownLimits {
-            cpu_cores: None,
-            memory_bytes: meminfo.as_ref().err().copied(),
-            // Without a number the kernel would have told another pid namespace's.
-            pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
-        },
-        ..Limits::default()
-    };
-    let pids =
-        tasks.map(|tasks| Stamped { at: tasks.at, value: PidsCounters { current: tasks.value.current } });
-    CgroupFigures { cpu, memory, pids, pressure: *pressure, limits, io: Err(Unavailable::NotYet) }
-}
-
-/// The node's `/proc/stat` and `/proc/meminfo`, in the words of a cgroup: used is what is not free.
-pub(in crate::serve) fn node_cgroup(node: &NodeSample) -> CgroupFigures {
-    let why = Unavailable::NotYet;
-    let cpu = node.cpu.map(|cpu| Stamped {
-        at: cpu.at,
-        value: CpuFigures {
-            counters: CpuCounters {
-                usage: cpu.value.usage,
-                user: Some(cpu.value.user),
-                system: Some(cpu.value.system),
-                throttling: Err(why),
-            },
-            cores: node.cores,
-        },
-    });
-    let memory = node.memory.map(|memory| {
-        let read = memory.value;
-        let value = MemoryCounters {
-            usage_bytes: read.total_bytes.saturating_sub(read.free_bytes),
-            file_bytes: Some(read.cached_bytes),
-            inactive_file_bytes: read.inactive_file_bytes,
-            swap_bytes: Some(read.swap_used_bytes),
-            ..MemoryCounters::default()
-        };
-        Stamped { at: memory.at, value }
-    });
-    let limits = Limits::default();
-    CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits }
 }
 
 /// What a row has in several families with one more label: an interface's or a disk's counters.

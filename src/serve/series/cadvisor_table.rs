@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::super::exposition::{Family, Kind, Value};
+use super::super::time::microseconds;
 use super::{Part, Read, Row, Series, full, lean, pids, series};
 use crate::model::counters::{CpuQuota, IoCounters, NetworkCounters};
 use crate::model::snapshot::NodeFigures;
@@ -227,8 +228,7 @@ fn with_quota<'r, 'a>(row: &'r Row<'a>) -> Option<&'r Row<'a>> {
 
 /// In microseconds, where there is one.
 fn quota(row: &Row<'_>, part: fn(CpuQuota) -> Duration) -> Option<Read> {
-    let micros = part(row.cgroup.limits.cpu_quota?).as_micros();
-    Some(Read::plain(Value::Integer(u64::try_from(micros).ok()?)))
+    Some(Read::plain(Value::Integer(microseconds(part(row.cgroup.limits.cpu_quota?)))))
 }
 
 /// 0 is none. One that is not known is absent.

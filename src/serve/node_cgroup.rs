@@ -1,0 +1,68 @@
+//! The node in the words of a cgroup, as cAdvisor's readers know it: `/` (pure).
+
+use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, UnknownLimits};
+use crate::model::history::NodeSample;
+use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
+use crate::model::sweep::Stamped;
+use crate::model::unavailable::Unavailable;
+
+/// All that is known of the node in the sweep that is shown.
+pub(super) fn now(snapshot: &Snapshot) -> CgroupFigures {
+    let NodeFigures { memory: meminfo, paging, pressure, tasks, .. } = &snapshot.node;
+    let CgroupFigures { cpu, memory, .. } = then(&NodeSample::of(&snapshot.node));
+    let paging = paging.as_ref().ok().map(|paging| paging.value);
+    let memory = memory.map(|memory| Stamped {
+        value: MemoryCounters {
+            anon_bytes: paging.map(|paging| paging.anon_bytes),
+            page_faults: paging.map(|paging| paging.page_faults),
+            major_page_faults: paging.map(|paging| paging.major_page_faults),
+            ..memory.value
+        },
+        ..memory
+    });
+    let most_tasks = tasks.map(|tasks| tasks.value.limit);
+    let limits = Limits {
+        memory_bytes: meminfo.as_ref().ok().map(|meminfo| meminfo.value.total_bytes),
+        pids: most_tasks.ok().flatten(),
+        unknown: UnknownLimits {
+            cpu_cores: None,
+            memory_bytes: meminfo.as_ref().err().copied(),
+            // Without a number the kernel would have told another pid namespace's.
+            pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
+        },
+        ..Limits::default()
+    };
+    let pids =
+        tasks.map(|tasks| Stamped { at: tasks.at, value: PidsCounters { current: tasks.value.current } });
+    CgroupFigures { cpu, memory, pids, pressure: *pressure, limits, io: Err(Unavailable::NotYet) }
+}
+
+/// What the history keeps: `/proc/stat` and `/proc/meminfo`. Used is what is not free.
+pub(super) fn then(node: &NodeSample) -> CgroupFigures {
+    let why = Unavailable::NotYet;
+    let cpu = node.cpu.map(|cpu| Stamped {
+        at: cpu.at,
+        value: CpuFigures {
+            counters: CpuCounters {
+                usage: cpu.value.usage,
+                user: Some(cpu.value.user),
+                system: Some(cpu.value.system),
+                throttling: Err(why),
+            },
+            cores: node.cores,
+        },
+    });
+    let memory = node.memory.map(|memory| {
+        let read = memory.value;
+        let value = MemoryCounters {
+            usage_bytes: read.total_bytes.saturating_sub(read.free_bytes),
+            file_bytes: Some(read.cached_bytes),
+            inactive_file_bytes: read.inactive_file_bytes,
+            swap_bytes: Some(read.swap_used_bytes),
+            ..MemoryCounters::default()
+        };
+        Stamped { at: memory.at, value }
+    });
+    let limits = Limits::default();
+    CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits }
+}
