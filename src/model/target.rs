@@ -32,7 +32,8 @@ impl CgroupPath {
 
     /// With a leading slash.
     pub fn absolute(&self) -> String {
-        ["/", &self.0.to_string_lossy()].concat()
+        let lossy = || ["/", &self.0.to_string_lossy()].concat();
+        self.0.to_str().map_or_else(lossy, |path| ["/", path].concat())
     }
 
     /// Whether systemd keeps it: nobody else names cgroups so.

@@ -74,7 +74,7 @@ pub(super) fn series(app: &App, asked: &Asked) -> Reply {
         let length = query.window.unwrap_or(window::DEFAULT);
         let render = |pods: &[NamedPod<'_>], memory| {
             let windows = Windows::of_last(&app.published.history, snapshot, length, pods);
-            pods::document(snapshot, shown.now, windows.as_ref(), form, memory)
+            pods::document(snapshot, pods, shown.now, windows.as_ref(), form, memory)
         };
         if length == window::DEFAULT {
             return Ok(shown.common(common, |memory| render(&in_order(snapshot), memory)));

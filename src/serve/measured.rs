@@ -20,8 +20,9 @@ pub fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, impl Fn(
     forms().map(move |form| {
         (form.media_type(), move |memory| {
             // As on a node that keeps a history: their series are there, of a window of one sweep.
-            let windows = Windows::over(&[], snapshot, &in_order(snapshot));
-            pods::document(snapshot, snapshot.clock.monotonic, Some(&windows), form, memory)
+            let pods = in_order(snapshot);
+            let windows = Windows::over(&[], snapshot, &pods);
+            pods::document(snapshot, &pods, snapshot.clock.monotonic, Some(&windows), form, memory)
         })
     })
 }

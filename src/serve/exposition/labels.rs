@@ -10,11 +10,14 @@ use std::ops::Range;
 /// More labels than anything here has.
 const MOST: usize = 10;
 
+/// Bytes of most things' labels; memory that is not written to costs nothing.
+const OF_A_THING: usize = 320;
+
 /// A label besides those on the shelf.
 pub(in crate::serve) type Extra<'a> = (&'a str, &'a str);
 
 /// Things' labels, one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::serve) struct Shelf {
     bytes: Vec<u8>,
     /// Where those of each thing are. A series reads no more than this: thousands of things should fit into
@@ -44,14 +47,16 @@ pub(in crate::serve) struct Place(usize);
 pub(in crate::serve) struct Labels<'a>(pub(super) &'a [u8]);
 
 impl Shelf {
-    /// For text.
-    pub(super) fn text() -> Self {
-        Self::default()
+    /// For text, with room for so many things.
+    pub(super) fn text(things: usize) -> Self {
+        let (spans, things_of) = (Vec::with_capacity(things), Vec::with_capacity(things));
+        let bytes = Vec::with_capacity(things * OF_A_THING);
+        Self { bytes, spans, things: things_of, names: Vec::new(), protobuf: false }
     }
 
     /// For protobuf.
-    pub(super) fn protobuf() -> Self {
-        Self { protobuf: true, ..Self::default() }
+    pub(super) fn protobuf(things: usize) -> Self {
+        Self { protobuf: true, ..Self::text(things) }
     }
 
     /// Puts up the labels of one more thing, in the order of their names; those past the tenth are lost.
@@ -73,16 +78,23 @@ impl Shelf {
     pub(in crate::serve) fn put_with(&mut self, place: Place, extra: &[Extra<'_>]) -> Place {
         debug_assert!(!extra.is_empty());
         let (start, mut both) = (self.bytes.len(), Vec::new());
-        self.with(place, extra, &mut both);
+        self.merge(place, extra, &mut both);
         self.bytes.append(&mut both);
         let names = self.names_of(&[]);
         self.keep(start, Thing { names, ends: [0; MOST] })
     }
 
     fn names_of(&mut self, labels: &[(&'static str, &str)]) -> usize {
-        let names = || labels.iter().map(|(name, _)| *name);
-        self.names.iter().position(|known| known.iter().copied().eq(names())).unwrap_or_else(|| {
-            self.names.push(names().collect());
+        // Nearly always the same constants as of the thing before, which need not be compared letter by letter.
+        let same = |(known, (name, _)): (&&'static str, &(&'static str, &str))| {
+            std::ptr::eq(*known, *name) || known == name
+        };
+        let known = self
+            .names
+            .iter()
+            .position(|names| names.len() == labels.len() && names.iter().zip(labels).all(same));
+        known.unwrap_or_else(|| {
+            self.names.push(labels.iter().map(|(name, _)| *name).collect());
             self.names.len() - 1
         })
     }
@@ -101,6 +113,7 @@ impl Shelf {
 
     /// The same with `extra`, put together in `memory`. They are in the order of their names, and none is
     /// among the labels.
+    #[inline]
     pub(in crate::serve) fn with<'a>(
         &'a self,
         place: Place,
@@ -110,6 +123,11 @@ impl Shelf {
         if extra.is_empty() {
             return self.at(place);
         }
+        self.merge(place, extra, memory);
+        Labels(memory)
+    }
+
+    fn merge(&self, place: Place, extra: &[Extra<'_>], memory: &mut Vec<u8>) {
         let (bytes, thing) = (&self.bytes[self.spans[place.0].clone()], &self.things[place.0]);
         let names = &self.names[thing.names];
         let end_of = |count: usize| count.checked_sub(1).map_or(0, |last| thing.ends[last] as usize);
@@ -123,7 +141,6 @@ impl Shelf {
         }
         self.append(memory, &bytes[end_of(written)..end_of(names.len())]);
         close(memory, 0, self.protobuf);
-        Labels(memory)
     }
 
     /// Labels that are ready; of text only the very first has a brace in front.

@@ -89,8 +89,8 @@ impl Family {
 pub(super) enum Value {
     /// In full, whatever its size; protobuf knows doubles only.
     Integer(u64),
-    /// Exact to the nanosecond.
-    Seconds(Duration),
+    /// Shown in seconds, exactly.
+    Nanoseconds(u64),
     /// The shortest digits that read back as the same number.
     Float(f64),
 }
@@ -98,7 +98,14 @@ pub(super) enum Value {
 impl Value {
     /// Seconds since 1970.
     pub(super) const fn instant(at: WallTime) -> Self {
-        Self::Seconds(Duration::from_nanos(at.as_unix_nanos()))
+        Self::Nanoseconds(at.as_unix_nanos())
+    }
+
+    /// Seconds, of which there are never as many as the five centuries that this can hold.
+    #[inline]
+    pub(super) const fn seconds(time: Duration) -> Self {
+        let whole = time.as_secs().saturating_mul(1_000_000_000);
+        Self::Nanoseconds(whole.saturating_add(time.subsec_nanos() as u64))
     }
 
     /// As protobuf carries it.
@@ -106,7 +113,7 @@ impl Value {
     pub(super) fn as_f64(&self) -> f64 {
         match self {
             Self::Integer(value) => *value as f64,
-            Self::Seconds(value) => value.as_secs_f64(),
+            Self::Nanoseconds(value) => Duration::from_nanos(*value).as_secs_f64(),
             Self::Float(value) => *value,
         }
     }
@@ -114,9 +121,9 @@ impl Value {
 
 /// One number and its times.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sample<'a> {
-    /// The number. Not a copy: a processor waits when it copies at once what it has just written in parts.
-    pub(super) value: &'a Value,
+pub(super) struct Sample {
+    /// The number.
+    pub(super) value: Value,
     /// When it was read; `None` leaves it to the reader's own clock.
     pub(super) at: Option<WallTime>,
     /// When this counter began.
@@ -125,14 +132,14 @@ pub(super) struct Sample<'a> {
 
 /// Writes families one after the other. One without samples is left out.
 pub(super) trait Writer {
-    /// How labels are to be prepared for this writer.
-    fn shelf(&self) -> Shelf;
+    /// How labels are to be prepared for this writer, of about so many things.
+    fn shelf(&self, things: usize) -> Shelf;
 
     /// The samples that follow are of this family.
     fn family(&mut self, family: &Family);
 
     /// One more sample of the family, of the thing with these labels.
-    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>);
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample);
 
     /// The document.
     fn finish(self) -> Vec<u8>;

@@ -103,7 +103,7 @@ pub(super) fn label(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// The `Gauge` or `Counter` of a `Metric`, and its time.
-fn number(out: &mut Vec<u8>, family: &Family, sample: Sample<'_>) {
+fn number(out: &mut Vec<u8>, family: &Family, sample: Sample) {
     let mut created = Vec::new();
     if let Some(at) = sample.created.filter(|_| family.has_beginning()) {
         let nanos = at.as_unix_nanos();
@@ -127,8 +127,8 @@ fn number(out: &mut Vec<u8>, family: &Family, sample: Sample<'_>) {
 }
 
 impl Writer for ProtobufWriter {
-    fn shelf(&self) -> Shelf {
-        Shelf::protobuf()
+    fn shelf(&self, things: usize) -> Shelf {
+        Shelf::protobuf(things)
     }
 
     fn family(&mut self, family: &Family) {
@@ -137,7 +137,7 @@ impl Writer for ProtobufWriter {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>) {
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample) {
         if self.start.is_none() {
             self.open_family();
         }

@@ -26,7 +26,7 @@ struct Thing {
 const EXTRA: [&str; 3] = ["a", "k", "z"];
 
 fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
-    let mut shelf = writer.shelf();
+    let mut shelf = writer.shelf(1);
     let whole: Vec<Place> =
         things.iter().map(|it| shelf.put(&[("b", &it.labels[0]), ("m", &it.labels[1])])).collect();
     let bare = shelf.put(&[]);
@@ -36,7 +36,7 @@ fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
         for (index, (place, thing)) in whole.iter().zip(things).enumerate() {
             let at = thing.at.map(WallTime::from_unix_nanos);
             let created = thing.created.map(WallTime::from_unix_nanos);
-            let sample = Sample { value: &thing.value, at, created };
+            let sample = Sample { value: thing.value, at, created };
             // Each subset of the extra labels, and a label of its own that tells the things apart.
             let number = index.to_string();
             let mut extra: Vec<Extra<'_>> = EXTRA
@@ -78,7 +78,7 @@ fn hostile() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<u64>().prop_map(Value::Integer),
-        any::<u64>().prop_map(|nanos| Value::Seconds(Duration::from_nanos(nanos))),
+        any::<u64>().prop_map(Value::Nanoseconds),
         any::<f64>().prop_map(Value::Float),
     ]
 }

@@ -14,6 +14,7 @@
 
 use super::labels::{Labels, Shelf};
 use super::{Family, Kind, Sample, Value, Writer, number};
+use crate::model::time::WallTime;
 
 /// Writes either text.
 #[derive(Debug)]
@@ -56,6 +57,28 @@ impl TextWriter {
         };
         let unit = self.family.unit().filter(|_| self.open);
         head(&mut self.out, named, help, word, unit);
+    }
+
+    #[inline(never)]
+    fn time(&mut self, at: WallTime) {
+        self.out.push(b' ');
+        let milliseconds = at.as_unix_nanos() / 1_000_000;
+        if self.open {
+            number::milliseconds_as_seconds(&mut self.out, milliseconds);
+        } else {
+            number::integer(&mut self.out, milliseconds);
+        }
+    }
+
+    #[inline(never)]
+    fn created(&mut self, labels: Labels<'_>, created: WallTime) {
+        if self.family.has_beginning() {
+            let out = if self.open { &mut self.out } else { &mut self.created };
+            self.created_name.put(out);
+            out.extend_from_slice(labels.0);
+            number::write(out, Value::instant(created));
+            out.push(b'\n');
+        }
     }
 
     fn close_family(&mut self) {
@@ -129,8 +152,8 @@ impl Name {
 }
 
 impl Writer for TextWriter {
-    fn shelf(&self) -> Shelf {
-        Shelf::text()
+    fn shelf(&self, things: usize) -> Shelf {
+        Shelf::text(things)
     }
 
     fn family(&mut self, family: &Family) {
@@ -140,7 +163,7 @@ impl Writer for TextWriter {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, sample: Sample<'_>) {
+    fn sample(&mut self, labels: Labels<'_>, sample: Sample) {
         if !self.head_written {
             self.head();
         }
@@ -149,21 +172,11 @@ impl Writer for TextWriter {
         self.out.extend_from_slice(labels.0);
         number::write(&mut self.out, value);
         if let Some(at) = at {
-            self.out.push(b' ');
-            let milliseconds = at.as_unix_nanos() / 1_000_000;
-            if self.open {
-                number::milliseconds_as_seconds(&mut self.out, milliseconds);
-            } else {
-                number::integer(&mut self.out, milliseconds);
-            }
+            self.time(at);
         }
         self.out.push(b'\n');
-        if let Some(created) = created.filter(|_| self.family.has_beginning()) {
-            let out = if self.open { &mut self.out } else { &mut self.created };
-            self.created_name.put(out);
-            out.extend_from_slice(labels.0);
-            number::write(out, &Value::instant(created));
-            out.push(b'\n');
+        if let Some(created) = created {
+            self.created(labels, created);
         }
     }
 

@@ -119,11 +119,8 @@ pub(in crate::serve) fn in_order(snapshot: &Snapshot) -> Vec<NamedPod<'_>> {
 
 /// Namespace, name, runtime UID; unnamed pods last.
 pub(super) fn order(a: &PodTarget, b: &PodTarget) -> Ordering {
-    let key =
-        |pod: &'_ PodTarget| pod.known.as_ref().map(|known| (known.namespace.clone(), known.name.clone()));
-    let (of_a, of_b) = (key(a), key(b));
-    let names = match (&of_a, &of_b) {
-        (Some(a), Some(b)) => a.cmp(b),
+    let names = match (&a.known, &b.known) {
+        (Some(a), Some(b)) => (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)),
         (a, b) => b.is_some().cmp(&a.is_some()),
     };
     names.then_with(|| a.runtime_uid.cmp(&b.runtime_uid))

@@ -23,7 +23,8 @@ use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
-use super::{Document, Network, Read, Row, Scribe, device_paths};
+use super::row::{Network, Row};
+use super::{Document, Read, Scribe, device_paths};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::sweep::NetworkSource;
 use crate::model::time::Monotonic;
@@ -74,7 +75,8 @@ impl Document for Cadvisor<'_> {
 
     fn write<W: Writer>(&self, writer: W) -> Vec<u8> {
         let Self { snapshot, how } = *self;
-        let mut shelf = writer.shelf();
+        // A pod has its own labels and an interface's, a container its own and a disk's.
+        let mut shelf = writer.shelf(2 * (1 + snapshot.pods.len() + snapshot.containers.len()));
         let machine = shelf.put(&[]);
         let node = node_cgroup::now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
@@ -85,7 +87,7 @@ impl Document for Cadvisor<'_> {
         for (family, of) in MACHINE {
             scribe.writer.family(family);
             if let Some(value) = of(&snapshot.node) {
-                scribe.sample(shelf.at(machine), &Read::plain(Value::Integer(value)));
+                scribe.sample(shelf.at(machine), Read::plain(Value::Integer(value)));
             }
         }
         scribe.writer.finish()
@@ -178,7 +180,7 @@ impl<W: Writer> Scribe<'_, W> {
             for (place, at, (source, counters)) in &each {
                 if !inside_only || *source != NetworkSource::HostVeth {
                     let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
-                    self.sample(shelf.at(*place), &read);
+                    self.sample(shelf.at(*place), read);
                 }
             }
         }
@@ -214,12 +216,12 @@ impl<W: Writer> Scribe<'_, W> {
             self.writer.family(family);
             for (place, at, counters) in &each {
                 let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
-                self.sample(shelf.at(*place), &read);
+                self.sample(shelf.at(*place), read);
             }
         }
         self.writer.family(&USAGE);
         for (place, at, value) in &by_operation {
-            self.sample(shelf.at(*place), &Read { value: Value::Integer(*value), at: *at, created: None });
+            self.sample(shelf.at(*place), Read { value: Value::Integer(*value), at: *at, created: None });
         }
     }
 }

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use super::super::exposition::{Family, Kind, Value};
 use super::super::time::microseconds;
-use super::{Part, Read, Row, Series, full, lean, pids, series};
+use super::row::{Of, Row};
+use super::{Part, Series, full, lean, series};
 use crate::model::counters::{CpuQuota, IoCounters, NetworkCounters};
 use crate::model::snapshot::NodeFigures;
 
 const COUNTER: Kind = Kind::Counter;
 const GAUGE: Kind = Kind::Gauge;
 
-const fn failures(extra: &'static [(&'static str, &'static str)], full: bool, of: super::Of) -> Part {
+const fn failures(extra: &'static [(&'static str, &'static str)], full: bool, of: Of) -> Part {
     Part { extra, full, of }
 }
+
+const PAGE_FAULTS: Of = Of::Memory(|it| it.page_faults);
+const MAJOR_PAGE_FAULTS: Of = Of::Memory(|it| it.major_page_faults);
 
 /// One number, or two, of each cgroup.
 pub(super) const PER_CGROUP: &[Series] = &[
@@ -23,19 +27,19 @@ pub(super) const PER_CGROUP: &[Series] = &[
         GAUGE,
         "container_last_seen",
         "Last time a container was seen by the exporter",
-        &[lean(last_seen)],
+        &[lean(Of::LastSeen)],
     ),
     series(
         GAUGE,
         "container_start_time_seconds",
         "Start time of the container since unix epoch in seconds.",
-        &[lean(|row| row.started_at().map(Read::plain))],
+        &[lean(Of::Known(|row| row.started_at()))],
     ),
     series(
         GAUGE,
         "container_creation_time_seconds",
         "When the cgroup was first seen, since unix epoch in seconds.",
-        &[full(|row| row.first_seen().map(Read::plain))],
+        &[full(Of::Known(|row| row.first_seen()))],
     ),
     series(
         COUNTER,
@@ -44,204 +48,180 @@ pub(super) const PER_CGROUP: &[Series] = &[
         &[Part {
             extra: &[("cpu", "total")],
             full: false,
-            of: |row| row.cpu(|cpu| Some(Value::Seconds(cpu.counters.usage))),
+            of: Of::Cpu(|cpu| Some(Value::seconds(cpu.counters.usage))),
         }],
     ),
     series(
         COUNTER,
         "container_cpu_user_seconds_total",
         "Cumulative user cpu time consumed in seconds.",
-        &[lean(|row| row.cpu(|cpu| cpu.counters.user.map(Value::Seconds)))],
+        &[lean(Of::Cpu(|cpu| cpu.counters.user.map(Value::seconds)))],
     ),
     series(
         COUNTER,
         "container_cpu_system_seconds_total",
         "Cumulative system cpu time consumed in seconds.",
-        &[lean(|row| row.cpu(|cpu| cpu.counters.system.map(Value::Seconds)))],
+        &[lean(Of::Cpu(|cpu| cpu.counters.system.map(Value::seconds)))],
     ),
     series(
         COUNTER,
         "container_cpu_cfs_periods_total",
         "Number of elapsed enforcement period intervals.",
-        &[lean(|row| with_quota(row)?.throttling(|it| Value::Integer(it.periods)))],
+        &[lean(Of::Quota(|it| Value::Integer(it.periods)))],
     ),
     series(
         COUNTER,
         "container_cpu_cfs_throttled_periods_total",
         "Number of throttled period intervals.",
-        &[lean(|row| with_quota(row)?.throttling(|it| Value::Integer(it.throttled_periods)))],
+        &[lean(Of::Quota(|it| Value::Integer(it.throttled_periods)))],
     ),
     series(
         COUNTER,
         "container_cpu_cfs_throttled_seconds_total",
         "Total time duration the container has been throttled.",
-        &[lean(|row| with_quota(row)?.throttling(|it| Value::Seconds(it.throttled)))],
+        &[lean(Of::Quota(|it| Value::seconds(it.throttled)))],
     ),
     series(
         GAUGE,
         "container_memory_usage_bytes",
         "Current memory usage in bytes, including all memory regardless of when it was accessed",
-        &[lean(|row| row.memory(|memory| Some(memory.usage_bytes)))],
+        &[lean(Of::Memory(|it| Some(it.usage_bytes)))],
     ),
     series(
         GAUGE,
         "container_memory_working_set_bytes",
         "Current working set in bytes.",
-        &[lean(|row| row.memory(|memory| memory.working_set_bytes()))],
+        &[lean(Of::Memory(|it| it.working_set_bytes()))],
     ),
-    series(
-        GAUGE,
-        "container_memory_rss",
-        "Size of RSS in bytes.",
-        &[lean(|row| row.memory(|memory| memory.anon_bytes))],
-    ),
+    series(GAUGE, "container_memory_rss", "Size of RSS in bytes.", &[lean(Of::Memory(|it| it.anon_bytes))]),
     series(
         GAUGE,
         "container_memory_cache",
         "Number of bytes of page cache memory.",
-        &[lean(|row| row.memory(|memory| memory.file_bytes))],
+        &[lean(Of::Memory(|it| it.file_bytes))],
     ),
     series(
         GAUGE,
         "container_memory_swap",
         "Container swap usage in bytes.",
-        &[lean(|row| row.memory(|memory| memory.swap_bytes))],
+        &[lean(Of::Memory(|it| it.swap_bytes))],
     ),
     series(
         GAUGE,
         "container_memory_max_usage_bytes",
         "Maximum memory usage recorded in bytes",
-        &[lean(|row| row.memory(|memory| memory.peak_bytes))],
+        &[lean(Of::Memory(|it| it.peak_bytes))],
     ),
     series(
         GAUGE,
         "container_memory_total_inactive_file_bytes",
         "Current inactive file in bytes.",
-        &[full(|row| row.memory(|memory| memory.inactive_file_bytes))],
+        &[full(Of::Memory(|it| it.inactive_file_bytes))],
     ),
     series(
         COUNTER,
         "container_memory_failcnt",
         "Number of memory usage hits limits",
-        &[lean(|row| row.memory(|memory| memory.limit_hits))],
+        &[lean(Of::Memory(|it| it.limit_hits))],
     ),
     series(
         COUNTER,
         "container_memory_events_max_total",
         "Number of times memory usage was about to go over the limit",
-        &[full(|row| row.memory(|memory| memory.limit_hits))],
+        &[full(Of::Memory(|it| it.limit_hits))],
     ),
     series(
         COUNTER,
         "container_memory_failures_total",
         "Cumulative count of memory allocation failures.",
         &[
-            failures(&[("failure_type", "pgfault"), ("scope", "container")], false, page_faults),
-            failures(&[("failure_type", "pgfault"), ("scope", "hierarchy")], true, page_faults),
-            failures(&[("failure_type", "pgmajfault"), ("scope", "container")], false, major_page_faults),
-            failures(&[("failure_type", "pgmajfault"), ("scope", "hierarchy")], true, major_page_faults),
+            failures(&[("failure_type", "pgfault"), ("scope", "container")], false, PAGE_FAULTS),
+            failures(&[("failure_type", "pgfault"), ("scope", "hierarchy")], true, PAGE_FAULTS),
+            failures(&[("failure_type", "pgmajfault"), ("scope", "container")], false, MAJOR_PAGE_FAULTS),
+            failures(&[("failure_type", "pgmajfault"), ("scope", "hierarchy")], true, MAJOR_PAGE_FAULTS),
         ],
     ),
     series(
         COUNTER,
         "container_oom_events_total",
         "Count of out of memory events observed for the container",
-        &[lean(|row| row.memory(|memory| memory.oom_kills))],
+        &[lean(Of::Memory(|it| it.oom_kills))],
     ),
     series(
         COUNTER,
         "container_pressure_cpu_waiting_seconds_total",
         "Total time duration tasks in the container have waited due to CPU congestion.",
-        &[lean(|row| row.stall(|it| it.cpu, |stall| Some(stall.some)))],
+        &[lean(Of::Pressure(|it| Some(it.cpu?.some.total)))],
     ),
     series(
         COUNTER,
         "container_pressure_cpu_stalled_seconds_total",
         "Total time duration no tasks in the container could make progress due to CPU congestion.",
-        &[lean(|row| row.stall(|it| it.cpu, |stall| stall.full))],
+        &[lean(Of::Pressure(|it| Some(it.cpu?.full?.total)))],
     ),
     series(
         COUNTER,
         "container_pressure_memory_waiting_seconds_total",
         "Total time duration tasks in the container have waited due to memory congestion.",
-        &[lean(|row| row.stall(|it| it.memory, |stall| Some(stall.some)))],
+        &[lean(Of::Pressure(|it| Some(it.memory?.some.total)))],
     ),
     series(
         COUNTER,
         "container_pressure_memory_stalled_seconds_total",
         "Total time duration no tasks in the container could make progress due to memory congestion.",
-        &[lean(|row| row.stall(|it| it.memory, |stall| stall.full))],
+        &[lean(Of::Pressure(|it| Some(it.memory?.full?.total)))],
     ),
     series(
         COUNTER,
         "container_pressure_io_waiting_seconds_total",
         "Total time duration tasks in the container have waited due to IO congestion.",
-        &[lean(|row| row.stall(|it| it.io, |stall| Some(stall.some)))],
+        &[lean(Of::Pressure(|it| Some(it.io?.some.total)))],
     ),
     series(
         COUNTER,
         "container_pressure_io_stalled_seconds_total",
         "Total time duration no tasks in the container could make progress due to IO congestion.",
-        &[lean(|row| row.stall(|it| it.io, |stall| stall.full))],
+        &[lean(Of::Pressure(|it| Some(it.io?.full?.total)))],
     ),
-    series(GAUGE, "container_processes", "Number of tasks running inside the container.", &[lean(pids)]),
-    series(GAUGE, "container_threads", "Number of threads running inside the container", &[full(pids)]),
+    series(GAUGE, "container_processes", "Number of tasks running inside the container.", &[lean(Of::Pids)]),
+    series(GAUGE, "container_threads", "Number of threads running inside the container", &[full(Of::Pids)]),
     series(
         GAUGE,
         "container_threads_max",
         "Maximum number of threads allowed inside the container, 0 if unlimited",
-        &[full(|row| limit(row.cgroup.limits.pids, row.cgroup.limits.unknown.pids.is_none()))],
+        &[full(Of::Known(|row| limit(row.cgroup.limits.pids, row.cgroup.limits.unknown.pids.is_none())))],
     ),
     series(
         GAUGE,
         "container_spec_cpu_period",
         "CPU period of the container.",
-        &[lean(|row| quota(row, |quota| quota.period))],
+        &[lean(Of::Known(|row| quota(row, |quota| quota.period)))],
     ),
     series(
         GAUGE,
         "container_spec_cpu_quota",
         "CPU quota of the container.",
-        &[lean(|row| quota(row, |quota| quota.quota))],
+        &[lean(Of::Known(|row| quota(row, |quota| quota.quota)))],
     ),
     series(
         GAUGE,
         "container_spec_memory_limit_bytes",
         "Memory limit for the container, 0 if unlimited.",
-        &[lean(|row| {
+        &[lean(Of::Known(|row| {
             let limits = &row.cgroup.limits;
             limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none())
-        })],
+        }))],
     ),
 ];
 
-/// The latest of its figures.
-fn last_seen(row: &Row<'_>) -> Option<Read> {
-    let at = row.cgroup.instants().max()?;
-    Some(Read { value: Value::instant(row.snapshot.clock.wall_of(at)), at: Some(at), created: None })
-}
-
-/// Bandwidth control counts only where there is a quota.
-fn with_quota<'r, 'a>(row: &'r Row<'a>) -> Option<&'r Row<'a>> {
-    row.cgroup.limits.cpu_quota.map(|_| row)
-}
-
 /// In microseconds, where there is one.
-fn quota(row: &Row<'_>, part: fn(CpuQuota) -> Duration) -> Option<Read> {
-    Some(Read::plain(Value::Integer(microseconds(part(row.cgroup.limits.cpu_quota?)))))
+fn quota(row: &Row<'_>, part: fn(CpuQuota) -> Duration) -> Option<Value> {
+    Some(Value::Integer(microseconds(part(row.cgroup.limits.cpu_quota?))))
 }
 
 /// 0 is none. One that is not known is absent.
-fn limit(limit: Option<u64>, known: bool) -> Option<Read> {
-    known.then(|| Read::plain(Value::Integer(limit.unwrap_or(0))))
-}
-
-fn page_faults(row: &Row<'_>) -> Option<Read> {
-    row.memory(|memory| memory.page_faults)
-}
-
-fn major_page_faults(row: &Row<'_>) -> Option<Read> {
-    row.memory(|memory| memory.major_page_faults)
+fn limit(limit: Option<u64>, known: bool) -> Option<Value> {
+    known.then(|| Value::Integer(limit.unwrap_or(0)))
 }
 
 type OfInterface = fn(&NetworkCounters) -> u64;

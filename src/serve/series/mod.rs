@@ -7,22 +7,17 @@ pub(super) mod cadvisor;
 mod cadvisor_table;
 pub(super) mod pods;
 mod pods_table;
+mod row;
 mod unavailable;
 
 use std::collections::BTreeMap;
 
+use self::row::{Of, Row};
 use super::exposition::{
     Extra, Family, Form, Kind, Labels, Place, ProtobufWriter, Sample, Shelf, TextWriter, Value, Writer,
 };
-use super::native::pods::NamedPod;
-use crate::model::counters::{
-    DeviceNumber, DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PressureCounters, Stall, StallTime,
-    ThrottlingCounters,
-};
-use crate::model::identity::KnownContainer;
-use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
-use crate::model::sweep::{NetworkSource, Stamped};
-use crate::model::target::ContainerTarget;
+use crate::model::counters::DeviceNumber;
+use crate::model::snapshot::Snapshot;
 use crate::model::time::{Monotonic, WallTime};
 
 /// A document that can be written in each form.
@@ -46,25 +41,6 @@ fn render(document: &impl Document, form: Form, mut memory: Vec<u8>) -> Vec<u8> 
     }
 }
 
-/// What one set of labels stands for.
-struct Row<'a> {
-    pod: Option<NamedPod<'a>>,
-    /// `None`: the pod itself, or the node.
-    container: Option<&'a ContainerTarget>,
-    cgroup: &'a CgroupFigures,
-    snapshot: &'a Snapshot,
-    /// Disks to show one by one.
-    devices: &'a [DeviceRow],
-    network: Option<Network>,
-}
-
-/// Traffic, one interface after the other.
-struct Network {
-    interfaces: Vec<(String, NetworkCounters)>,
-    source: NetworkSource,
-    at: Monotonic,
-}
-
 /// One number of a row.
 struct Read {
     value: Value,
@@ -78,8 +54,6 @@ impl Read {
         Self { value, at: None, created: None }
     }
 }
-
-type Of = fn(&Row<'_>) -> Option<Read>;
 
 /// A family and its numbers.
 struct Series {
@@ -115,15 +89,51 @@ struct Scribe<'a, W> {
     full: bool,
 }
 
+/// Families whose numbers are fetched together. The figures of many rows do not fit into a processor's cache
+/// beside their labels: they are walked through once for so many families, not once for each.
+const FAMILIES: usize = 8;
+
+/// Rows of which one number after the other is fetched, while their figures are at hand.
+const ROWS: usize = 16;
+
+/// The numbers of families, a column for each of their parts.
+fn fetch<'t, T>(
+    parts: impl Iterator<Item = &'t Part> + Clone,
+    rows: &[(T, Row<'_>)],
+    numbers: &mut Vec<Option<Value>>,
+) {
+    numbers.clear();
+    numbers.resize(parts.clone().count() * rows.len(), None);
+    for start in (0..rows.len()).step_by(ROWS) {
+        let some = &rows[start..rows.len().min(start + ROWS)];
+        for (part, column) in parts.clone().zip(numbers.chunks_mut(rows.len())) {
+            part.of.fetch(some, &mut column[start..]);
+        }
+    }
+}
+
 impl<W: Writer> Scribe<'_, W> {
-    fn series(&mut self, table: &[Series], shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
-        let (everything, mut labels) = (self.full, Vec::new());
-        for Series { family, parts } in table {
-            self.writer.family(family);
-            for (place, row) in rows {
-                for part in parts.iter().filter(|part| everything || !part.full) {
-                    if let Some(read) = (part.of)(row) {
-                        self.sample(shelf.with(*place, part.extra, &mut labels), &read);
+    fn series(&mut self, table: &'static [Series], shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+        if rows.is_empty() {
+            return;
+        }
+        let (everything, mut labels, mut numbers) = (self.full, Vec::new(), Vec::new());
+        let parts = |of: &'static Series| of.parts.iter().filter(move |part| everything || !part.full);
+        for table in table.chunks(FAMILIES) {
+            fetch(table.iter().flat_map(parts), rows, &mut numbers);
+            let mut columns = numbers.chunks(rows.len());
+            for series in table {
+                self.writer.family(&series.family);
+                let counts = series.family.kind == Kind::Counter;
+                let columns: Vec<_> = parts(series).zip(&mut columns).collect();
+                for (index, (place, row)) in rows.iter().enumerate() {
+                    for (part, column) in &columns {
+                        if let Some(value) = column[index] {
+                            let at = self.timestamps.then(|| part.of.at(row)).flatten();
+                            let created = counts.then(|| part.of.created(row)).flatten();
+                            let labels = shelf.with(*place, part.extra, &mut labels);
+                            self.sample(labels, Read { value, at, created });
+                        }
                     }
                 }
             }
@@ -131,84 +141,10 @@ impl<W: Writer> Scribe<'_, W> {
     }
 
     #[inline]
-    fn sample(&mut self, labels: Labels<'_>, read: &Read) {
-        let at = read.at.filter(|_| self.timestamps).map(|at| self.snapshot.clock.wall_of(at));
-        self.writer.sample(labels, Sample { value: &read.value, at, created: read.created });
-    }
-}
-
-fn read<T>(stamped: &Stamped<T>, value: impl FnOnce(&T) -> Option<Value>) -> Option<Read> {
-    Some(Read { value: value(&stamped.value)?, at: Some(stamped.at), created: None })
-}
-
-impl<'a> Row<'a> {
-    fn cpu(&self, value: impl FnOnce(&CpuFigures) -> Option<Value>) -> Option<Read> {
-        read(self.cgroup.cpu.as_ref().ok()?, value)
-    }
-
-    fn throttling(&self, value: impl FnOnce(ThrottlingCounters) -> Value) -> Option<Read> {
-        self.cpu(|cpu| cpu.counters.throttling.ok().map(value))
-    }
-
-    fn memory(&self, value: impl FnOnce(&MemoryCounters) -> Option<u64>) -> Option<Read> {
-        read(self.cgroup.memory.as_ref().ok()?, |memory| value(memory).map(Value::Integer))
-    }
-
-    /// The carried counters, which have a beginning of ours.
-    fn io(&self, value: impl FnOnce(IoCounters) -> u64) -> Option<Read> {
-        let io = self.cgroup.io.as_ref().ok()?;
-        let counters = &io.value.counters;
-        let value = Value::Integer(value(counters.total));
-        Some(Read { value, at: Some(io.at), created: Some(counters.since) })
-    }
-
-    fn stall(
-        &self,
-        of: impl FnOnce(&PressureCounters) -> Option<Stall>,
-        value: impl FnOnce(Stall) -> Option<StallTime>,
-    ) -> Option<Read> {
-        let pressure = self.cgroup.pressure.as_ref().ok()?;
-        read(pressure, |pressure| of(pressure).and_then(value).map(|stall| Value::Seconds(stall.total)))
-    }
-
-    /// The carried counters of a pod.
-    fn traffic(&self, value: impl FnOnce(NetworkCounters) -> u64) -> Option<Read> {
-        let network = self.pod?.figures.network.as_ref().ok()?;
-        let counters = &network.value.counters;
-        let value = Value::Integer(value(counters.total));
-        Some(Read { value, at: Some(network.at), created: Some(counters.since) })
-    }
-
-    /// The two ends of a veth drop at different places: seen from the host, errors and drops are unknown.
-    fn mishaps(&self, value: impl FnOnce(NetworkCounters) -> u64) -> Option<Read> {
-        let network = self.pod?.figures.network.as_ref().ok()?;
-        (network.value.source != NetworkSource::HostVeth).then(|| self.traffic(value))?
-    }
-
-    /// Until it is settled which child is the sandbox, none is surely the container it seems to be.
-    fn known(&self) -> Option<&'a KnownContainer> {
-        let settled = self.pod.is_some_and(|pod| pod.target.sandbox_settled);
-        self.container?.known.as_deref().filter(|_| settled)
-    }
-
-    fn booted_at(&self) -> Option<Value> {
-        self.snapshot.node.booted_at.map(Value::instant)
-    }
-
-    /// When it started: never a value that changes while nothing happens.
-    fn started_at(&self) -> Option<Value> {
-        let Some(NamedPod { target, .. }) = self.pod else { return self.booted_at() };
-        let (told, seen) = match self.container {
-            Some(container) => (self.known().and_then(|known| known.started_at), container.cgroup.since),
-            None => (target.known.as_deref().and_then(|known| known.start_time), target.cgroup.since),
-        };
-        Some(Value::instant(told.unwrap_or(seen)))
-    }
-
-    /// When its directory was first seen.
-    fn first_seen(&self) -> Option<Value> {
-        let Some(NamedPod { target, .. }) = self.pod else { return self.booted_at() };
-        Some(Value::instant(self.container.map_or(target.cgroup.since, |child| child.cgroup.since)))
+    fn sample(&mut self, labels: Labels<'_>, read: Read) {
+        let Read { value, at, created } = read;
+        let at = at.filter(|_| self.timestamps).map(|at| self.snapshot.clock.wall_of(at));
+        self.writer.sample(labels, Sample { value, at, created });
     }
 }
 
@@ -216,11 +152,6 @@ impl<'a> Row<'a> {
 pub(super) fn device_paths(snapshot: &Snapshot) -> BTreeMap<DeviceNumber, String> {
     let path = |name: &str| format!("/dev/{}", name.replace('!', "/"));
     snapshot.device_names.0.iter().map(|(number, name)| (*number, path(name))).collect()
-}
-
-/// Processes and threads.
-fn pids(row: &Row<'_>) -> Option<Read> {
-    read(row.cgroup.pids.as_ref().ok()?, |pids| Some(Value::Integer(pids.current)))
 }
 
 /// A number, if it is one: limits and requests come from files and quantities of others.

@@ -9,32 +9,35 @@
 //! not go back for as long as this process lives; those with a base of ours have a `_created`.
 
 use super::super::exposition::{Family, Form, Place, Shelf, Value, Writer};
-use super::super::native::pods::{NamedPod, in_order, qos_class};
+use super::super::native::pods::{NamedPod, qos_class};
 use super::super::native::window::Windows;
 use super::pods_table::{
     CONTAINER_INFO, CONTAINER_UNAVAILABLE, OF_CONTAINERS, OF_PODS, PER_CONTAINER, PER_POD, POD_INFO,
     POD_UNAVAILABLE, SAMPLE_AGE, SAMPLE_TIME, WINDOW,
 };
-use super::{Document, Read, Row, Scribe};
+use super::row::Row;
+use super::{Document, Read, Scribe};
 use crate::model::document::{Reasons, Window};
 use crate::model::identity::{ContainerKind, KnownContainer};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Monotonic;
 
-/// The document, with ages as of `now`, written on `memory`; `windows` are of the snapshot's pods, `None` where
-/// nothing is kept.
+/// The document of `pods`, which are in order, with ages as of `now`, written on `memory`; `windows` are of the
+/// same pods, `None` where nothing is kept.
 pub(in crate::serve) fn document(
     snapshot: &Snapshot,
+    pods: &[NamedPod<'_>],
     now: Monotonic,
     windows: Option<&Windows<'_>>,
     form: Form,
     memory: Vec<u8>,
 ) -> Vec<u8> {
-    super::render(&Pods { snapshot, now, windows }, form, memory)
+    super::render(&Pods { snapshot, pods, now, windows }, form, memory)
 }
 
 struct Pods<'a> {
     snapshot: &'a Snapshot,
+    pods: &'a [NamedPod<'a>],
     now: Monotonic,
     windows: Option<&'a Windows<'a>>,
 }
@@ -53,10 +56,11 @@ impl Document for Pods<'_> {
     }
 
     fn write<W: Writer>(&self, writer: W) -> Vec<u8> {
-        let Self { snapshot, now, windows } = *self;
-        let mut shelf = writer.shelf();
-        let pods = pods(snapshot, &mut shelf);
-        let containers = containers(snapshot, &mut shelf);
+        let Self { snapshot, pods: named, now, windows } = *self;
+        // Each has two sets of labels.
+        let mut shelf = writer.shelf(2 * (named.len() + snapshot.containers.len()));
+        let pods = pods(snapshot, named, &mut shelf);
+        let containers = containers(snapshot, named, &mut shelf);
         let mut scribe = Scribe { writer, snapshot, timestamps: false, full: true };
         scribe.infos(&POD_INFO, &shelf, &pods);
         scribe.ages(&shelf, &pods, now);
@@ -85,8 +89,9 @@ fn put(shelf: &mut Shelf, labels: &[(&'static str, &str)]) -> Place {
     shelf.put(&told)
 }
 
-fn pods<'a>(snapshot: &'a Snapshot, shelf: &mut Shelf) -> Vec<Placed<'a>> {
-    let row = |pod: NamedPod<'a>| {
+fn pods<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Vec<Placed<'a>> {
+    let row = |pod: &NamedPod<'a>| {
+        let pod = *pod;
         let NamedPod { figures, target } = pod;
         let known = target.known.as_deref();
         let (namespace, name) = known.map_or(("", ""), |known| (&*known.namespace, &*known.name));
@@ -114,12 +119,12 @@ fn pods<'a>(snapshot: &'a Snapshot, shelf: &mut Shelf) -> Vec<Placed<'a>> {
         let row = Row { pod: Some(pod), container: None, cgroup, snapshot, devices: &[], network: None };
         Placed { labels, info, row }
     };
-    in_order(snapshot).into_iter().map(row).collect()
+    pods.iter().map(row).collect()
 }
 
-fn containers<'a>(snapshot: &'a Snapshot, shelf: &mut Shelf) -> Vec<Placed<'a>> {
+fn containers<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Vec<Placed<'a>> {
     let mut all = Vec::with_capacity(snapshot.containers.len());
-    for pod in in_order(snapshot) {
+    for &pod in pods {
         let known_pod = pod.target.known.as_deref();
         let (namespace, pod_name) = known_pod.map_or(("", ""), |known| (&*known.namespace, &*known.name));
         for (read, child) in pod.children(snapshot) {
@@ -163,7 +168,7 @@ impl<W: Writer> Scribe<'_, W> {
     fn infos(&mut self, family: &Family, shelf: &Shelf, all: &[Placed<'_>]) {
         self.writer.family(family);
         for placed in all {
-            self.sample(shelf.at(placed.info), &Read::plain(Value::Integer(1)));
+            self.sample(shelf.at(placed.info), Read::plain(Value::Integer(1)));
         }
     }
 
@@ -172,12 +177,12 @@ impl<W: Writer> Scribe<'_, W> {
         self.writer.family(&SAMPLE_TIME);
         for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
             let value = Value::instant(self.snapshot.clock.wall_of(at));
-            self.sample(shelf.at(placed.labels), &Read::plain(value));
+            self.sample(shelf.at(placed.labels), Read::plain(value));
         }
         self.writer.family(&SAMPLE_AGE);
         for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
-            let value = Value::Seconds(now.since(at).unwrap_or_default());
-            self.sample(shelf.at(placed.labels), &Read::plain(value));
+            let value = Value::seconds(now.since(at).unwrap_or_default());
+            self.sample(shelf.at(placed.labels), Read::plain(value));
         }
     }
 
@@ -202,7 +207,7 @@ impl<W: Writer> Scribe<'_, W> {
             self.writer.family(family);
             for (place, window) in &seen {
                 if let Some(value) = of(window) {
-                    self.sample(shelf.at(*place), &Read::plain(value));
+                    self.sample(shelf.at(*place), Read::plain(value));
                 }
             }
         }
@@ -214,7 +219,7 @@ impl<W: Writer> Scribe<'_, W> {
         for (place, reasons) in without {
             for (figure, why) in reasons {
                 let extra = [("figure", figure.as_str()), ("reason", why.word())];
-                self.sample(shelf.with(*place, &extra, &mut labels), &Read::plain(Value::Integer(1)));
+                self.sample(shelf.with(*place, &extra, &mut labels), Read::plain(Value::Integer(1)));
             }
         }
     }

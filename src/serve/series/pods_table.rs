@@ -1,7 +1,8 @@
 //! The families of `/metrics/pods`. The README has the same list, with units and sources.
 
 use super::super::exposition::{Family, Kind, Value};
-use super::{Part, Read, Row, Series, finite, lean, pids, series};
+use super::row::{Of, Row};
+use super::{Part, Series, finite, lean, series};
 use crate::model::document::Window;
 use crate::model::identity::{Requests, f64Bits};
 use crate::model::snapshot::Rate;
@@ -101,59 +102,59 @@ pub(super) const OF_PODS: &[Series] = &[
         GAUGE,
         "podvitals_pod_containers",
         "Containers of the pod that have a cgroup now, the sandbox not among them.",
-        &[lean(|row| {
+        &[lean(Of::Known(|row| {
             let pod = row.pod.filter(|pod| pod.target.sandbox_settled)?;
             let count = pod.figures.containers.end.saturating_sub(pod.figures.containers.start);
-            Some(Read::plain(Value::Integer(u64::from(count))))
-        })],
+            Some(Value::Integer(u64::from(count)))
+        }))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_receive_bytes_total",
         "Bytes received over the life of the pod.",
-        &[lean(|row| row.traffic(|it| it.rx_bytes))],
+        &[lean(Of::Traffic(|it| it.rx_bytes))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_receive_packets_total",
         "Packets received over the life of the pod.",
-        &[lean(|row| row.traffic(|it| it.rx_packets))],
+        &[lean(Of::Traffic(|it| it.rx_packets))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_receive_errors_total",
         "Packets received with errors over the life of the pod.",
-        &[lean(|row| row.mishaps(|it| it.rx_errors))],
+        &[lean(Of::Mishaps(|it| it.rx_errors))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_receive_dropped_total",
         "Packets dropped on receipt over the life of the pod.",
-        &[lean(|row| row.mishaps(|it| it.rx_dropped))],
+        &[lean(Of::Mishaps(|it| it.rx_dropped))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_transmit_bytes_total",
         "Bytes sent over the life of the pod.",
-        &[lean(|row| row.traffic(|it| it.tx_bytes))],
+        &[lean(Of::Traffic(|it| it.tx_bytes))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_transmit_packets_total",
         "Packets sent over the life of the pod.",
-        &[lean(|row| row.traffic(|it| it.tx_packets))],
+        &[lean(Of::Traffic(|it| it.tx_packets))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_transmit_errors_total",
         "Errors on sending over the life of the pod.",
-        &[lean(|row| row.mishaps(|it| it.tx_errors))],
+        &[lean(Of::Mishaps(|it| it.tx_errors))],
     ),
     series(
         COUNTER,
         "podvitals_pod_network_transmit_dropped_total",
         "Packets dropped before they left over the life of the pod.",
-        &[lean(|row| row.mishaps(|it| it.tx_dropped))],
+        &[lean(Of::Mishaps(|it| it.tx_dropped))],
     ),
 ];
 
@@ -162,7 +163,7 @@ pub(super) const OF_CONTAINERS: &[Series] = &[series(
     GAUGE,
     "podvitals_container_restarts",
     "Instances of the container before this one.",
-    &[lean(|row| Some(Read::plain(Value::Integer(row.known()?.restart_count.into()))))],
+    &[lean(Of::Known(|row| Some(Value::Integer(row.known()?.restart_count.into()))))],
 )];
 
 /// What both have, under names that begin with `$prefix`.
@@ -174,176 +175,176 @@ macro_rules! figures {
                 GAUGE,
                 concat!($prefix, "start_time_seconds"),
                 "When it started, since 1970; when its cgroup was first seen where nobody says.",
-                &[lean(|row| row.started_at().map(Read::plain))],
+                &[lean(Of::Known(|row| row.started_at()))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_usage_seconds_total"),
                 "CPU time used.",
-                &[lean(|row| row.cpu(|cpu| Some(Value::Seconds(cpu.counters.usage))))],
+                &[lean(Of::Cpu(|cpu| Some(Value::seconds(cpu.counters.usage))))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_user_seconds_total"),
                 "CPU time used in user mode.",
-                &[lean(|row| row.cpu(|cpu| cpu.counters.user.map(Value::Seconds)))],
+                &[lean(Of::Cpu(|cpu| cpu.counters.user.map(Value::seconds)))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_system_seconds_total"),
                 "CPU time used in the kernel.",
-                &[lean(|row| row.cpu(|cpu| cpu.counters.system.map(Value::Seconds)))],
+                &[lean(Of::Cpu(|cpu| cpu.counters.system.map(Value::seconds)))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "cpu_usage_cores"),
                 "CPUs kept busy since the sweep before.",
-                &[lean(|row| row.cpu(|cpu| finite(cpu.cores.map(|Rate { per_second, .. }| per_second)?)))],
+                &[lean(Of::Cpu(|cpu| finite(cpu.cores.map(|Rate { per_second, .. }| per_second)?)))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "cpu_limit_cores"),
                 "CPUs it may use at most: its own limit or its pod's; absent without one.",
-                &[lean(|row| Some(Read::plain(finite(row.cgroup.limits.cpu_cores?)?)))],
+                &[lean(Of::Known(|row| finite(row.cgroup.limits.cpu_cores?)))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "cpu_request_cores"),
                 "CPUs the scheduler set aside for it.",
-                &[lean(|row| Some(Read::plain(finite(requests(row)?.cpu_cores.map(f64Bits::get)?)?)))],
+                &[lean(Of::Known(|row| finite(requests(row)?.cpu_cores.map(f64Bits::get)?)))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_periods_total"),
                 "Enforcement periods in which it had something to run.",
-                &[lean(|row| row.throttling(|it| Value::Integer(it.periods)))],
+                &[lean(Of::Throttling(|it| Value::Integer(it.periods)))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_throttled_periods_total"),
                 "Enforcement periods in which it ran out of quota.",
-                &[lean(|row| row.throttling(|it| Value::Integer(it.throttled_periods)))],
+                &[lean(Of::Throttling(|it| Value::Integer(it.throttled_periods)))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "cpu_throttled_seconds_total"),
                 "Time for which its tasks were held back.",
-                &[lean(|row| row.throttling(|it| Value::Seconds(it.throttled)))],
+                &[lean(Of::Throttling(|it| Value::seconds(it.throttled)))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_usage_bytes"),
                 "Memory charged to it, page cache included.",
-                &[lean(|row| row.memory(|memory| Some(memory.usage_bytes)))],
+                &[lean(Of::Memory(|it| Some(it.usage_bytes)))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_working_set_bytes"),
                 "Usage less the page cache that goes first.",
-                &[lean(|row| row.memory(|memory| memory.working_set_bytes()))],
+                &[lean(Of::Memory(|it| it.working_set_bytes()))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_anon_bytes"),
                 "Anonymous memory.",
-                &[lean(|row| row.memory(|memory| memory.anon_bytes))],
+                &[lean(Of::Memory(|it| it.anon_bytes))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_file_bytes"),
                 "Page cache, tmpfs included.",
-                &[lean(|row| row.memory(|memory| memory.file_bytes))],
+                &[lean(Of::Memory(|it| it.file_bytes))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_inactive_file_bytes"),
                 "Page cache that goes first.",
-                &[lean(|row| row.memory(|memory| memory.inactive_file_bytes))],
+                &[lean(Of::Memory(|it| it.inactive_file_bytes))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_swap_bytes"),
                 "Memory swapped out.",
-                &[lean(|row| row.memory(|memory| memory.swap_bytes))],
+                &[lean(Of::Memory(|it| it.swap_bytes))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_peak_bytes"),
                 "The highest usage so far.",
-                &[lean(|row| row.memory(|memory| memory.peak_bytes))],
+                &[lean(Of::Memory(|it| it.peak_bytes))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_limit_bytes"),
                 "Memory it may use at most: its own limit or its pod's; absent without one.",
-                &[lean(|row| Some(Read::plain(Value::Integer(row.cgroup.limits.memory_bytes?))))],
+                &[lean(Of::Known(|row| Some(Value::Integer(row.cgroup.limits.memory_bytes?))))],
             ),
             series(
                 GAUGE,
                 concat!($prefix, "memory_request_bytes"),
                 "Memory the scheduler set aside for it.",
-                &[lean(|row| Some(Read::plain(Value::Integer(requests(row)?.memory_bytes?))))],
+                &[lean(Of::Known(|row| Some(Value::Integer(requests(row)?.memory_bytes?))))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "memory_page_faults_total"),
                 "Page faults.",
-                &[lean(|row| row.memory(|memory| memory.page_faults))],
+                &[lean(Of::Memory(|it| it.page_faults))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "memory_major_page_faults_total"),
                 "Page faults that had to read from a disk.",
-                &[lean(|row| row.memory(|memory| memory.major_page_faults))],
+                &[lean(Of::Memory(|it| it.major_page_faults))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "memory_oom_kills_total"),
                 "Processes killed for lack of memory.",
-                &[lean(|row| row.memory(|memory| memory.oom_kills))],
+                &[lean(Of::Memory(|it| it.oom_kills))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "io_read_bytes_total"),
                 "Bytes read from disks.",
-                &[lean(|row| row.io(|io| io.read_bytes))],
+                &[lean(Of::Io(|io| io.read_bytes))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "io_write_bytes_total"),
                 "Bytes written to disks.",
-                &[lean(|row| row.io(|io| io.write_bytes))],
+                &[lean(Of::Io(|io| io.write_bytes))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "io_read_operations_total"),
                 "Reads from disks.",
-                &[lean(|row| row.io(|io| io.read_operations))],
+                &[lean(Of::Io(|io| io.read_operations))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "io_write_operations_total"),
                 "Writes to disks.",
-                &[lean(|row| row.io(|io| io.write_operations))],
+                &[lean(Of::Io(|io| io.write_operations))],
             ),
-            series(GAUGE, concat!($prefix, "pids"), "Processes and threads.", &[lean(pids)]),
+            series(GAUGE, concat!($prefix, "pids"), "Processes and threads.", &[lean(Of::Pids)]),
             series(
                 GAUGE,
                 concat!($prefix, "pids_limit"),
                 "Processes and threads it may have at most; absent without a limit.",
-                &[lean(|row| Some(Read::plain(Value::Integer(row.cgroup.limits.pids?))))],
+                &[lean(Of::Known(|row| Some(Value::Integer(row.cgroup.limits.pids?))))],
             ),
             series(
                 COUNTER,
                 concat!($prefix, "pressure_seconds_total"),
                 "Time in which some, or all (full), of its tasks waited for a resource.",
                 &[
-                    some("cpu", |row| row.stall(|it| it.cpu, |stall| Some(stall.some))),
-                    all("cpu", |row| row.stall(|it| it.cpu, |stall| stall.full)),
-                    some("memory", |row| row.stall(|it| it.memory, |stall| Some(stall.some))),
-                    all("memory", |row| row.stall(|it| it.memory, |stall| stall.full)),
-                    some("io", |row| row.stall(|it| it.io, |stall| Some(stall.some))),
-                    all("io", |row| row.stall(|it| it.io, |stall| stall.full)),
+                    some("cpu", Of::Pressure(|it| Some(it.cpu?.some.total))),
+                    all("cpu", Of::Pressure(|it| Some(it.cpu?.full?.total))),
+                    some("memory", Of::Pressure(|it| Some(it.memory?.some.total))),
+                    all("memory", Of::Pressure(|it| Some(it.memory?.full?.total))),
+                    some("io", Of::Pressure(|it| Some(it.io?.some.total))),
+                    all("io", Of::Pressure(|it| Some(it.io?.full?.total))),
                 ],
             ),
         ];
@@ -352,7 +353,7 @@ macro_rules! figures {
 
 macro_rules! stalls {
     ($name:ident, $share:literal) => {
-        const fn $name(resource: &'static str, of: super::Of) -> Part {
+        const fn $name(resource: &'static str, of: Of) -> Part {
             let extra: &[(&str, &str)] = match resource.as_bytes() {
                 b"cpu" => &[("resource", "cpu"), ("share", $share)],
                 b"memory" => &[("resource", "memory"), ("share", $share)],

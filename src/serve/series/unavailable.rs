@@ -1,7 +1,8 @@
 //! Figures of a cgroup and of a pod that are absent, and why, without an allocation.
 
 use super::super::exposition::{Family, Place, Shelf, Writer};
-use super::{Read, Row, Scribe, Value};
+use super::row::Row;
+use super::{Read, Scribe, Value};
 use crate::model::sweep::Stamped;
 use crate::model::unavailable::Unavailable;
 
@@ -58,7 +59,7 @@ impl<W: Writer> Scribe<'_, W> {
         for (place, row) in rows {
             for (figure, why) in missing(row) {
                 let extra = [("figure", figure), ("reason", why.word())];
-                self.sample(shelf.with(*place, &extra, &mut labels), &Read::plain(Value::Integer(1)));
+                self.sample(shelf.with(*place, &extra, &mut labels), Read::plain(Value::Integer(1)));
             }
         }
     }
