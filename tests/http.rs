@@ -35,6 +35,8 @@ mod hostile;
 mod kubelet;
 #[path = "http/kubelet_shape.rs"]
 mod kubelet_shape;
+#[path = "http/large.rs"]
+mod large;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/live.rs"]

@@ -16,6 +16,7 @@ use hyper::StatusCode;
 use super::exposition::Form;
 use super::paper::Paper;
 use super::reply::{Content, JSON, Keep, PROMETHEUS, Refusal};
+use super::sheets::{Pieces, Sheets};
 use crate::model::time::Monotonic;
 
 const KEPT_BYTES: usize = 2 << 20;
@@ -136,14 +137,14 @@ impl Kept {
     }
 
     /// Memory to write this document on.
-    fn memory_for(&mut self, document: Common) -> Vec<u8> {
+    fn memory_for(&mut self, document: Common) -> Sheets {
         let paper = self.papers.iter_mut().zip(Common::LARGE).find(|(_, large)| *large == document);
         paper.map(|(paper, _)| paper.take()).unwrap_or_default()
     }
 }
 
-/// The bytes of a document that nobody else asks for any more.
-fn body(place: Place) -> Option<Bytes> {
+/// The pieces of a document that nobody else asks for any more.
+fn body(place: Place) -> Option<Pieces> {
     let rendered = Arc::into_inner(place)?.into_inner()?;
     Some(Arc::into_inner(rendered)?.content.into_plain())
 }
@@ -151,12 +152,12 @@ fn body(place: Place) -> Option<Bytes> {
 impl Cache {
     /// The default query of `document`, rendered by the first who asks, on the memory that it is given; others
     /// wait for that.
-    pub(super) fn common(
+    pub(super) fn common<T: Into<Sheets>>(
         &self,
         version: u64,
         document: Common,
         now: Monotonic,
-        render: impl FnOnce(Vec<u8>) -> Vec<u8>,
+        render: impl FnOnce(Sheets) -> T,
     ) -> Arc<Rendered> {
         let place = {
             let mut kept = self.kept();
@@ -165,7 +166,8 @@ impl Cache {
         };
         let render = || {
             let memory = self.kept().memory_for(document);
-            Arc::new(rendered(render(memory).into(), document.media_type(), now))
+            let written: Sheets = render(memory).into();
+            Arc::new(rendered(written, document.media_type(), now))
         };
         place.get_or_init(render).clone()
     }
@@ -225,8 +227,8 @@ impl Cache {
     }
 }
 
-fn rendered(body: Bytes, media_type: &'static str, at: Monotonic) -> Rendered {
-    Rendered { content: Content::new(body, media_type, Keep::Revalidate), at }
+fn rendered(body: impl Into<Pieces>, media_type: &'static str, at: Monotonic) -> Rendered {
+    Rendered { content: Content::of(body.into(), media_type, Keep::Revalidate), at }
 }
 
 struct Held {
@@ -309,9 +311,9 @@ mod tests {
         let capacity = |tick, document| {
             let seen = Cell::new(0);
             cache.common(tick, document, NOW, |mut memory| {
-                seen.set(memory.capacity());
-                memory.reserve(1 << 16);
-                memory.push(b'x');
+                seen.set(memory.0[1].capacity());
+                memory.0[1].reserve(1 << 16);
+                memory.0[1].push(b'x');
                 memory
             });
             seen.get()

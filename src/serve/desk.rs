@@ -8,7 +8,9 @@ use tower::ServiceExt;
 
 use super::Published;
 use super::app::App;
+use super::reply::Rest;
 use super::routes::{self, Routes};
+use super::sheets::Pieces;
 
 /// What a route answered.
 #[derive(Clone, Debug)]
@@ -34,8 +36,9 @@ impl Desk {
         let Ok(request) = Request::get(path).body(Empty::<Bytes>::new()) else { return refused(400) };
         let Ok(response) = warp::service(self.0.clone()).oneshot(request).await;
         let status = response.status().as_u16();
+        let rest = response.extensions().get::<Rest>().map(|Rest(rest)| rest.clone()).unwrap_or_default();
         match response.into_body().collect().await {
-            Ok(body) => Answer { status, body: body.to_bytes() },
+            Ok(first) => Answer { status, body: Pieces { first: first.to_bytes(), rest }.joined() },
             Err(_) => refused(500),
         }
     }

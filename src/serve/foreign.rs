@@ -16,6 +16,7 @@ use super::resource;
 use super::routes::Asked;
 use super::series::cadvisor::{self, How};
 use super::series::pods;
+use super::sheets::Sheets;
 use super::shown::Shown;
 use super::summary::{self, Extent};
 use crate::model::snapshot::Snapshot;
@@ -46,12 +47,12 @@ pub(super) fn cadvisor(app: &App, asked: &Asked) -> Reply {
         Form::Protobuf => Common::CadvisorProtobuf,
     };
     let reply = Shown::new(app, asked).and_then(|shown| {
-        let render = |memory| cadvisor::document(&shown.snapshot, how, form, memory);
+        let render = |sheets| cadvisor::document(&shown.snapshot, how, form, sheets);
         if how == usual {
             return Ok(shown.common(common, render));
         }
         let pods = in_order(&shown.snapshot);
-        shown.other(form.media_type(), pods.len(), &pods, || render(Vec::new()))
+        shown.other(form.media_type(), pods.len(), &pods, || render(Sheets::default()).joined())
     });
     settle(asked, reply)
 }
@@ -72,15 +73,15 @@ pub(super) fn series(app: &App, asked: &Asked) -> Reply {
         let shown = Shown::new(app, asked)?;
         let snapshot = &*shown.snapshot;
         let length = query.window.unwrap_or(window::DEFAULT);
-        let render = |pods: &[NamedPod<'_>], memory| {
+        let render = |pods: &[NamedPod<'_>], sheets| {
             let windows = Windows::of_last(&app.published.history, snapshot, length, pods);
-            pods::document(snapshot, pods, shown.now, windows.as_ref(), form, memory)
+            pods::document(snapshot, pods, shown.now, windows.as_ref(), form, sheets)
         };
         if length == window::DEFAULT {
-            return Ok(shown.common(common, |memory| render(&in_order(snapshot), memory)));
+            return Ok(shown.common(common, |sheets| render(&in_order(snapshot), sheets)));
         }
         let pods = in_order(snapshot);
-        shown.other(form.media_type(), pods.len(), &pods, || render(&pods, Vec::new()))
+        shown.other(form.media_type(), pods.len(), &pods, || render(&pods, Sheets::default()).joined())
     });
     settle(asked, reply)
 }

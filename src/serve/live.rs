@@ -11,7 +11,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use warp::Reply as _;
 
 use super::crowd::Streaming;
-use super::reply::Reply;
+use super::reply::{Reply, Rest};
 use super::told;
 
 /// What follows a head.
@@ -85,16 +85,21 @@ pub(super) fn carry(
 ) -> Response<Payload<impl Body<Data = Bytes, Error = warp::Error> + Unpin + use<>>> {
     let coming = response.extensions_mut().remove::<Coming>();
     let coming = coming.and_then(|Coming(it)| it.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let Some((chunks, full)) = coming.filter(|_| !bare) else { return response.map(Payload::Whole) };
-    let Some(place) = room() else { return full.into_response().map(Payload::Whole) };
+    let Some((chunks, full)) = coming.filter(|_| !bare) else {
+        let rest = response.extensions_mut().remove::<Rest>().map(|Rest(rest)| rest).unwrap_or_default();
+        return response.map(|body| Payload::Whole(body, rest));
+    };
+    let Some(place) = room() else {
+        return full.into_response().map(|body| Payload::Whole(body, Bytes::new()));
+    };
     let mut stop = stop.clone();
     let stopping = Box::pin(async move { told(&mut stop).await });
     response.map(|_| Payload::Live(Flow { chunks, stopping, place }))
 }
 
-/// A body: whole, or one that goes on.
+/// A body: one with what follows it, or one that goes on.
 pub(super) enum Payload<B> {
-    Whole(B),
+    Whole(B, Bytes),
     Live(Flow),
 }
 
@@ -131,21 +136,32 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Whole(body, rest) => match ready!(Pin::new(body).poll_frame(cx)) {
+                None if !rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(rest))))),
+                frame => Poll::Ready(frame),
+            },
             Self::Live(flow) => Pin::new(flow).poll_next(cx).map(|chunk| chunk.map(Frame::data).map(Ok)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.is_end_stream(),
+            Self::Whole(body, rest) => rest.is_empty() && body.is_end_stream(),
             Self::Live(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) => body.size_hint(),
+            Self::Whole(body, rest) => {
+                let (hint, rest) = (body.size_hint(), rest.len() as u64);
+                let mut both = SizeHint::new();
+                both.set_lower(hint.lower() + rest);
+                if let Some(upper) = hint.upper() {
+                    both.set_upper(upper + rest);
+                }
+                both
+            }
             Self::Live(_) => SizeHint::default(),
         }
     }

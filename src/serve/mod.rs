@@ -49,6 +49,7 @@ mod routes;
 mod schema;
 mod selector;
 mod series;
+mod sheets;
 mod shown;
 mod slots;
 mod streams;
@@ -85,6 +86,7 @@ use crate::model::time::{ClockPair, WallTime};
 pub use self::desk::{Answer, Desk};
 pub use self::limits::Limits;
 pub use self::listen::{Bound, ServeError, bind};
+pub use self::sheets::Sheets;
 pub use self::tls::TlsError;
 
 /// What there is to show. Cheap to clone.

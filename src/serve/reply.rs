@@ -13,9 +13,14 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 
 use super::dialect::Dialect;
+use super::sheets::Pieces;
 
-/// One answer, complete.
+/// One answer, complete but for a [`Rest`].
 pub(super) type Reply = Response<Bytes>;
+
+/// What follows the body of an answer, beside it: what serves the connection sends both, and the head counts both.
+#[derive(Clone, Debug)]
+pub(super) struct Rest(pub(super) Bytes);
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -46,7 +51,7 @@ impl Keep {
 /// A body, compressed at most once and only if someone asks for it.
 #[derive(Debug)]
 pub(super) struct Content {
-    plain: Bytes,
+    plain: Pieces,
     zipped: OnceLock<Option<Bytes>>,
     kind: &'static str,
     keep: Keep,
@@ -55,6 +60,11 @@ pub(super) struct Content {
 impl Content {
     /// `kind` is the media type.
     pub(super) fn new(plain: Bytes, kind: &'static str, keep: Keep) -> Self {
+        Self::of(plain.into(), kind, keep)
+    }
+
+    /// The same in pieces.
+    pub(super) fn of(plain: Pieces, kind: &'static str, keep: Keep) -> Self {
         Self { plain, zipped: OnceLock::new(), kind, keep }
     }
 
@@ -65,22 +75,27 @@ impl Content {
 
     /// As rendered.
     pub(super) fn plain(&self) -> Bytes {
-        self.plain.clone()
+        self.plain.joined()
     }
 
     /// The same, when nobody else may want it any more.
-    pub(super) fn into_plain(self) -> Bytes {
+    pub(super) fn into_plain(self) -> Pieces {
         self.plain
     }
 
     /// The whole as an answer, in the coding the client prefers.
     pub(super) fn reply(&self, asked: &HeaderMap) -> Reply {
         let worth_it = self.plain.len() >= WORTH_ZIPPING && prefers_gzip(asked);
-        let zipped = if worth_it { self.zipped() } else { None };
-        let body = zipped.unwrap_or(&self.plain);
-        let mut reply = bare(StatusCode::OK, body.clone(), self.kind, self.keep);
-        if zipped.is_some() {
+        if let Some(zipped) = worth_it.then(|| self.zipped()).flatten() {
+            let mut reply = bare(StatusCode::OK, zipped.clone(), self.kind, self.keep);
             reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            return reply;
+        }
+        let Pieces { first, rest } = self.plain.clone();
+        let mut reply = bare(StatusCode::OK, first, self.kind, self.keep);
+        if !rest.is_empty() {
+            reply.headers_mut().insert(CONTENT_LENGTH, self.len().into());
+            reply.extensions_mut().insert(Rest(rest));
         }
         reply
     }
@@ -90,7 +105,9 @@ impl Content {
         let zipped = self.zipped.get_or_init(|| {
             // Level 1: of a document that lives for one second, time matters more than its last tenth.
             let mut encoder = GzEncoder::new(Vec::with_capacity(self.plain.len() / 6), Compression::fast());
-            encoder.write_all(&self.plain).and_then(|()| encoder.finish()).ok().map(Bytes::from)
+            let Pieces { first, rest } = &self.plain;
+            let written = encoder.write_all(first).and_then(|()| encoder.write_all(rest));
+            written.and_then(|()| encoder.finish()).ok().map(Bytes::from)
         });
         zipped.as_ref()
     }

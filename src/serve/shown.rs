@@ -9,6 +9,7 @@ use super::cache::{Common, Rendered};
 use super::native::pods::NamedPod;
 use super::reply::{Keep, Refusal, Reply, not_modified};
 use super::routes::Asked;
+use super::sheets::Sheets;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Monotonic;
 
@@ -30,7 +31,11 @@ impl<'a> Shown<'a> {
     }
 
     /// The document everybody asks for, written on the memory of the one before if `render` cares for that.
-    pub(super) fn common(&self, document: Common, render: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Reply {
+    pub(super) fn common<T: Into<Sheets>>(
+        &self,
+        document: Common,
+        render: impl FnOnce(Sheets) -> T,
+    ) -> Reply {
         let oldest = match document {
             Common::Node | Common::Map => None,
             _ => oldest(self.snapshot.pods.iter().map(|pod| pod.oldest)),

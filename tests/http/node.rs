@@ -10,7 +10,7 @@ use podvitals::model::counters::{
     NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, ThrottlingCounters,
 };
 use podvitals::model::identity::{
-    ContainerKind, ContainerState, Disagreement, KnownContainer, PodUid, Said, Source, Subject,
+    ContainerKind, ContainerState, Disagreement, KnownContainer, KnownPod, PodUid, Said, Source, Subject,
 };
 use podvitals::model::snapshot::{
     Carried, CgroupFigures, ContainerFigures, ContainersSum, CpuFigures, DeviceNames, IoFigures, IoRates,
@@ -465,5 +465,31 @@ pub(crate) fn after(seconds: u64, change: impl FnOnce(&mut PodTarget, &mut Snaps
     change(&mut web, &mut snapshot);
     pods[0] = Arc::new(web);
     snapshot.targets = Arc::new(TargetSet { generation: snapshot.tick, pods, ..TargetSet::default() });
+    snapshot
+}
+
+/// The node with its first pod so many times, and no other: two devices, two interfaces, three containers.
+pub(crate) fn repeated(count: usize) -> Snapshot {
+    let mut snapshot = snapshot();
+    let mut targets = (*snapshot.targets).clone();
+    let figures = snapshot.pods.iter().find(|pod| pod.target == 0).unwrap().clone();
+    let target = targets.pods[0].clone();
+    let (first, last) = (figures.containers.start as usize, figures.containers.end as usize);
+    let containers = snapshot.containers[first..last].to_vec();
+    let known = (**target.known.as_ref().unwrap()).clone();
+    targets.pods.clear();
+    snapshot.pods.clear();
+    snapshot.containers.clear();
+    for number in 0..u32::try_from(count).unwrap() {
+        let mut pod = (*target).clone();
+        pod.known =
+            Some(Arc::new(KnownPod { name: format!("web-5d4f8b-{number:05}").into(), ..known.clone() }));
+        targets.pods.push(Arc::new(pod));
+        let first = u32::try_from(snapshot.containers.len()).unwrap();
+        snapshot.containers.extend_from_slice(&containers);
+        let containers = first..u32::try_from(snapshot.containers.len()).unwrap();
+        snapshot.pods.push(PodFigures { target: number, containers, ..figures.clone() });
+    }
+    snapshot.targets = Arc::new(targets);
     snapshot
 }

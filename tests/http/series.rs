@@ -23,7 +23,7 @@ async fn text(server: &Server, path: &str) -> Document {
 }
 
 /// What the route tells, after checking that all forms tell it.
-async fn in_every_form(server: &Server, path: &str) -> Document {
+pub(crate) async fn in_every_form(server: &Server, path: &str) -> Document {
     let ask = async |kind: &str| {
         let answer = server.ask("GET", path, &[("Accept", kind)]).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{path}");

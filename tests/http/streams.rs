@@ -1,5 +1,6 @@
 //! HTTP/2, which is spoken only when it was asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::client::{PATIENCE, Server};
+use super::node;
 use super::secure::{Api, Authority, Client, Mount, serve, serve_within};
 
 struct Stage {
@@ -102,6 +104,19 @@ async fn a_connection_carries_many_requests_and_head_has_no_body() {
     // The old protocol is still there for who prefers it.
     let old = stage.client.clone().speaking(&["http/1.1"]);
     assert_eq!(old.get(&stage.server, "/livez", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_document_in_two_pieces_is_one_body() {
+    let stage = stage("h2-large", true, Limits::default(), None).await;
+    stage.server.snapshot.send_replace(Some(Arc::new(node::repeated(150))));
+    let mut sender = stage.connect().await;
+    let (status, length, body) = ask(&mut sender, request(Method::GET, "/metrics/pods", None)).await;
+    assert_eq!((status, length), (200, Some(body.len())));
+    let old = stage.client.clone().speaking(&["http/1.1"]);
+    assert_eq!(body, old.get(&stage.server, "/metrics/pods", None).await.body);
+    let head = ask(&mut sender, request(Method::HEAD, "/metrics/pods", None)).await;
+    assert_eq!(head, (200, Some(body.len()), Bytes::new()));
 }
 
 #[tokio::test]

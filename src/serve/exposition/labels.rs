@@ -71,17 +71,9 @@ impl Shelf {
         }
         close(&mut self.bytes, start, self.protobuf);
         let names = self.names_of(labels);
-        self.keep(start, Thing { names, ends })
-    }
-
-    /// Puts up a thing that has the labels of another and `extra`, for several families. It takes no more labels.
-    pub(in crate::serve) fn put_with(&mut self, place: Place, extra: &[Extra<'_>]) -> Place {
-        debug_assert!(!extra.is_empty());
-        let (start, mut both) = (self.bytes.len(), Vec::new());
-        self.merge(place, extra, &mut both);
-        self.bytes.append(&mut both);
-        let names = self.names_of(&[]);
-        self.keep(start, Thing { names, ends: [0; MOST] })
+        self.spans.push(start..self.bytes.len());
+        self.things.push(Thing { names, ends });
+        Place(self.things.len() - 1)
     }
 
     fn names_of(&mut self, labels: &[(&'static str, &str)]) -> usize {
@@ -97,12 +89,6 @@ impl Shelf {
             self.names.push(labels.iter().map(|(name, _)| *name).collect());
             self.names.len() - 1
         })
-    }
-
-    fn keep(&mut self, start: usize, thing: Thing) -> Place {
-        self.spans.push(start..self.bytes.len());
-        self.things.push(thing);
-        Place(self.things.len() - 1)
     }
 
     /// What stands at `place`.
@@ -152,6 +138,27 @@ impl Shelf {
             }
             labels => memory.extend_from_slice(labels),
         }
+    }
+}
+
+/// Labels of things with others besides, put together once for several families.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Extended {
+    bytes: Vec<u8>,
+    spans: Vec<Range<usize>>,
+}
+
+impl Extended {
+    /// Adds what stands at `place` with `extra`, as [`Shelf::with`] has it.
+    pub(in crate::serve) fn add(&mut self, shelf: &Shelf, place: Place, extra: &[Extra<'_>]) {
+        let (start, mut both) = (self.bytes.len(), Vec::new());
+        self.bytes.extend_from_slice(shelf.with(place, extra, &mut both).0);
+        self.spans.push(start..self.bytes.len());
+    }
+
+    /// All of them, in the order in which they were added.
+    pub(in crate::serve) fn iter(&self) -> impl Iterator<Item = Labels<'_>> {
+        self.spans.iter().map(|span| Labels(&self.bytes[span.clone()]))
     }
 }
 

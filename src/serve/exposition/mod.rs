@@ -37,7 +37,7 @@ mod text;
 use std::time::Duration;
 
 pub(super) use self::accept::Form;
-pub(super) use self::labels::{Extra, Labels, Place, Shelf};
+pub(super) use self::labels::{Extended, Extra, Labels, Place, Shelf};
 pub(super) use self::protobuf::ProtobufWriter;
 pub(super) use self::text::{TextWriter, label};
 use crate::model::time::WallTime;
@@ -131,9 +131,9 @@ pub(super) struct Sample {
 }
 
 /// Writes families one after the other. One without samples is left out.
-pub(super) trait Writer {
-    /// How labels are to be prepared for this writer, of about so many things.
-    fn shelf(&self, things: usize) -> Shelf;
+pub(super) trait Writer: Sized {
+    /// How labels are to be prepared for such a writer, of about so many things.
+    fn shelf(things: usize) -> Shelf;
 
     /// The samples that follow are of this family.
     fn family(&mut self, family: &Family);
@@ -141,6 +141,6 @@ pub(super) trait Writer {
     /// One more sample of the family, of the thing with these labels.
     fn sample(&mut self, labels: Labels<'_>, sample: Sample);
 
-    /// The document.
-    fn finish(self) -> Vec<u8>;
+    /// What was written; `last` if nothing follows in the document.
+    fn finish(self, last: bool) -> Vec<u8>;
 }

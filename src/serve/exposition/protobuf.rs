@@ -127,7 +127,7 @@ fn number(out: &mut Vec<u8>, family: &Family, sample: Sample) {
 }
 
 impl Writer for ProtobufWriter {
-    fn shelf(&self, things: usize) -> Shelf {
+    fn shelf(things: usize) -> Shelf {
         Shelf::protobuf(things)
     }
 
@@ -150,7 +150,7 @@ impl Writer for ProtobufWriter {
         out.extend_from_slice(one);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self, _: bool) -> Vec<u8> {
         self.close_family();
         self.out
     }

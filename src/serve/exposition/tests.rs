@@ -26,7 +26,7 @@ struct Thing {
 const EXTRA: [&str; 3] = ["a", "k", "z"];
 
 fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
-    let mut shelf = writer.shelf(1);
+    let mut shelf = W::shelf(1);
     let whole: Vec<Place> =
         things.iter().map(|it| shelf.put(&[("b", &it.labels[0]), ("m", &it.labels[1])])).collect();
     let bare = shelf.put(&[]);
@@ -51,19 +51,19 @@ fn write<W: Writer>(mut writer: W, things: &[Thing]) -> Vec<u8> {
                 if index % 2 == 0 {
                     writer.sample(shelf.with(*place, &extra, &mut memory), sample);
                 } else {
-                    let both = shelf.put_with(*place, &extra);
-                    writer.sample(shelf.at(both), sample);
+                    let mut both = Extended::default();
+                    both.add(&shelf, *place, &extra);
+                    writer.sample(both.iter().next().unwrap(), sample);
                 }
             } else if index == 0 {
                 writer.sample(shelf.at(*place), sample);
             } else {
-                let alone = shelf.put_with(bare, &[("n", &number), ("o", "")]);
-                writer.sample(shelf.at(alone), sample);
+                writer.sample(shelf.with(bare, &[("n", &number), ("o", "")], &mut memory), sample);
             }
         }
     }
     writer.family(&FAMILIES[4]);
-    writer.finish()
+    writer.finish(true)
 }
 
 fn hostile() -> impl Strategy<Value = String> {

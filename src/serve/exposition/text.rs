@@ -152,7 +152,7 @@ impl Name {
 }
 
 impl Writer for TextWriter {
-    fn shelf(&self, things: usize) -> Shelf {
+    fn shelf(things: usize) -> Shelf {
         Shelf::text(things)
     }
 
@@ -180,9 +180,9 @@ impl Writer for TextWriter {
         }
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self, last: bool) -> Vec<u8> {
         self.close_family();
-        if self.open {
+        if self.open && last {
             self.out.extend_from_slice(b"# EOF\n");
         }
         self.out

@@ -17,14 +17,16 @@
 //! On cgroup v1 the I/O of a pod's cgroup falls when a container goes, so disks are shown of containers and
 //! of the node.
 
-use super::super::exposition::{Form, Place, Shelf, Value, Writer};
+use super::super::exposition::{Extended, Family, Form, Labels, Place, Shelf, Value, Writer};
 use super::super::native::network::{counted, counted_nics};
 use super::super::native::pods::{NamedPod, in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
+use super::super::sheets::Sheets;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
+use super::halves::{Section, written};
 use super::row::{Network, Row};
-use super::{Document, Read, Scribe, device_paths};
+use super::{Document, Read, Scribe, device_paths, sections};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::sweep::NetworkSource;
 use crate::model::time::Monotonic;
@@ -55,9 +57,9 @@ impl How {
     }
 }
 
-/// The document, written on `memory`.
-pub(in crate::serve) fn document(snapshot: &Snapshot, how: How, form: Form, memory: Vec<u8>) -> Vec<u8> {
-    super::render(&Cadvisor { snapshot, how }, form, memory)
+/// The document, written on `sheets`.
+pub(in crate::serve) fn document(snapshot: &Snapshot, how: How, form: Form, sheets: Sheets) -> Sheets {
+    super::render(&Cadvisor { snapshot, how }, form, sheets)
 }
 
 struct Cadvisor<'a> {
@@ -73,24 +75,21 @@ impl Document for Cadvisor<'_> {
         (1 + self.snapshot.pods.len() + self.snapshot.containers.len()) * OF_A_ROW
     }
 
-    fn write<W: Writer>(&self, writer: W) -> Vec<u8> {
+    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
         let Self { snapshot, how } = *self;
-        // A pod has its own labels and an interface's, a container its own and a disk's.
-        let mut shelf = writer.shelf(2 * (1 + snapshot.pods.len() + snapshot.containers.len()));
+        let mut shelf = W::shelf(2 + snapshot.pods.len() + snapshot.containers.len());
         let machine = shelf.put(&[]);
         let node = node_cgroup::now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
-        let mut scribe = Scribe { writer, snapshot, timestamps: how.timestamps, full: how.full };
-        scribe.series(PER_CGROUP, &shelf, &rows);
-        scribe.interfaces(&mut shelf, &rows);
-        scribe.disks(&mut shelf, &rows);
-        for (family, of) in MACHINE {
-            scribe.writer.family(family);
-            if let Some(value) = of(&snapshot.node) {
-                scribe.sample(shelf.at(machine), Read::plain(Value::Integer(value)));
-            }
-        }
-        scribe.writer.finish()
+        let (rows, shelf) = (&rows[..], &shelf);
+        let mut all: Vec<_> = sections(PER_CGROUP, shelf, rows).collect();
+        // Of about as many as there are rows.
+        all.push(Section::new(INTERFACES.len() * rows.len(), |scribe| scribe.interfaces(shelf, rows)));
+        all.push(Section::new(DISKS.len() * rows.len(), |scribe| scribe.disks(shelf, rows)));
+        all.push(Section::new(MACHINE.len(), |scribe| scribe.machine(shelf.at(machine))));
+        let scribe =
+            |sheet| Scribe { writer: writer(sheet), snapshot, timestamps: how.timestamps, full: how.full };
+        written(&all, scribe, sheets)
     }
 }
 
@@ -163,39 +162,48 @@ fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
     Row { pod: None, container: None, cgroup, snapshot, devices, network }
 }
 
-/// What a row has in several families with one more label: an interface's or a disk's counters.
-type Parts<T> = Vec<(Place, Option<Monotonic>, T)>;
+/// What rows have in several families with more labels: an interface's or a disk's counters.
+struct Parts<T> {
+    labels: Extended,
+    each: Vec<(Option<Monotonic>, T)>,
+}
+
+impl<T> Parts<T> {
+    fn none() -> Self {
+        Self { labels: Extended::default(), each: Vec::new() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Labels<'_>, Option<Monotonic>, &T)> {
+        self.labels.iter().zip(&self.each).map(|(labels, (at, part))| (labels, *at, part))
+    }
+}
 
 impl<W: Writer> Scribe<'_, W> {
-    fn interfaces(&mut self, shelf: &mut Shelf, rows: &[(Place, Row<'_>)]) {
-        let mut each = Parts::new();
+    fn interfaces(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+        let mut all = Parts::none();
         for (place, network) in rows.iter().filter_map(|(place, row)| Some((*place, row.network.as_ref()?))) {
             for (name, counters) in &network.interfaces {
-                let place = shelf.put_with(place, &[("interface", name)]);
-                each.push((place, Some(network.at), (network.source, *counters)));
+                all.labels.add(shelf, place, &[("interface", name)]);
+                all.each.push((Some(network.at), (network.source, counters)));
             }
         }
         for (family, of, inside_only) in INTERFACES {
-            self.writer.family(family);
-            for (place, at, (source, counters)) in &each {
-                if !inside_only || *source != NetworkSource::HostVeth {
-                    let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
-                    self.sample(shelf.at(*place), read);
-                }
-            }
+            let seen = |source| !inside_only || source != NetworkSource::HostVeth;
+            self.parts(family, &all, |(source, counters)| seen(*source).then(|| of(counters)));
         }
     }
 
-    fn disks(&mut self, shelf: &mut Shelf, rows: &[(Place, Row<'_>)]) {
+    fn disks(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
         let paths = device_paths(self.snapshot);
         let node_at = self.snapshot.node.io.as_ref().ok().map(|io| io.at);
-        let (mut each, mut by_operation) = (Parts::new(), Parts::new());
+        let (mut all, mut by_operation) = (Parts::none(), Parts::none());
         for (place, row) in rows {
             let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
             // What rests on another disk is counted there, and a number is no name.
             for disk in row.devices.iter().filter(|disk| !disk.stacked) {
                 let Some(path) = paths.get(&disk.device) else { continue };
-                each.push((shelf.put_with(*place, &[("device", path)]), at, disk.counters));
+                all.labels.add(shelf, *place, &[("device", path)]);
+                all.each.push((at, disk.counters));
                 if !self.full {
                     continue;
                 }
@@ -208,20 +216,32 @@ impl<W: Writer> Scribe<'_, W> {
                         ("minor", &minor),
                         ("operation", operation),
                     ];
-                    by_operation.push((shelf.put_with(*place, &extra), at, value));
+                    by_operation.labels.add(shelf, *place, &extra);
+                    by_operation.each.push((at, value));
                 }
             }
         }
         for (family, of) in DISKS {
-            self.writer.family(family);
-            for (place, at, counters) in &each {
-                let read = Read { value: Value::Integer(of(counters)), at: *at, created: None };
-                self.sample(shelf.at(*place), read);
+            self.parts(family, &all, |counters| Some(of(counters)));
+        }
+        self.parts(&USAGE, &by_operation, |value| Some(*value));
+    }
+
+    fn parts<T>(&mut self, family: &Family, all: &Parts<T>, of: impl Fn(&T) -> Option<u64>) {
+        self.writer.family(family);
+        for (labels, at, part) in all.iter() {
+            if let Some(value) = of(part) {
+                self.sample(labels, Read { value: Value::Integer(value), at, created: None });
             }
         }
-        self.writer.family(&USAGE);
-        for (place, at, value) in &by_operation {
-            self.sample(shelf.at(*place), Read { value: Value::Integer(*value), at: *at, created: None });
+    }
+
+    fn machine(&mut self, labels: Labels<'_>) {
+        for (family, of) in MACHINE {
+            self.writer.family(family);
+            if let Some(value) = of(&self.snapshot.node) {
+                self.sample(labels, Read::plain(Value::Integer(value)));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub(super) mod cadvisor;
 mod cadvisor_table;
+mod halves;
 pub(super) mod pods;
 mod pods_table;
 mod row;
@@ -12,32 +13,39 @@ mod unavailable;
 
 use std::collections::BTreeMap;
 
+use self::halves::Section;
 use self::row::{Of, Row};
 use super::exposition::{
     Extra, Family, Form, Kind, Labels, Place, ProtobufWriter, Sample, Shelf, TextWriter, Value, Writer,
 };
+use super::sheets::Sheets;
 use crate::model::counters::DeviceNumber;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::{Monotonic, WallTime};
 
 /// A document that can be written in each form.
 trait Document {
-    /// How long it most likely is. Memory that is not written to costs nothing.
+    /// How long it most likely is.
     fn length(&self) -> usize;
 
-    /// All of it.
-    fn write<W: Writer>(&self, writer: W) -> Vec<u8>;
+    /// All of it, by a writer, or two, on sheets.
+    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets;
 }
 
-/// Writes it on `memory`, or what there is of that.
-fn render(document: &impl Document, form: Form, mut memory: Vec<u8>) -> Vec<u8> {
-    if memory.capacity() == 0 {
-        memory.reserve(document.length());
-    }
+/// Writes it on `sheets`, or what there is of those.
+fn render(document: &impl Document, form: Form, sheets: Sheets) -> Sheets {
+    let length = document.length();
+    // Memory that is not written to costs nothing.
+    let on = |mut sheet: Vec<u8>| {
+        if sheet.capacity() == 0 {
+            sheet.reserve(length);
+        }
+        sheet
+    };
     match form {
-        Form::Text => document.write(TextWriter::new(false, memory)),
-        Form::OpenMetrics => document.write(TextWriter::new(true, memory)),
-        Form::Protobuf => document.write(ProtobufWriter::new(memory)),
+        Form::Text => document.write(|sheet| TextWriter::new(false, on(sheet)), sheets),
+        Form::OpenMetrics => document.write(|sheet| TextWriter::new(true, on(sheet)), sheets),
+        Form::Protobuf => document.write(|sheet| ProtobufWriter::new(on(sheet)), sheets),
     }
 }
 
@@ -69,6 +77,13 @@ struct Part {
     of: Of,
 }
 
+impl Part {
+    /// In series: one that says when it began is two, and labels that are put together cost as much as one.
+    fn cost(&self) -> usize {
+        1 + usize::from(self.of.has_beginning()) + usize::from(!self.extra.is_empty())
+    }
+}
+
 const fn series(kind: Kind, name: &'static str, help: &'static str, parts: &'static [Part]) -> Series {
     Series { family: Family::new(kind, name, help), parts }
 }
@@ -97,19 +112,27 @@ const FAMILIES: usize = 8;
 const ROWS: usize = 16;
 
 /// The numbers of families, a column for each of their parts.
-fn fetch<'t, T>(
-    parts: impl Iterator<Item = &'t Part> + Clone,
-    rows: &[(T, Row<'_>)],
-    numbers: &mut Vec<Option<Value>>,
-) {
-    numbers.clear();
-    numbers.resize(parts.clone().count() * rows.len(), None);
+fn fetch<'t, T>(parts: impl Iterator<Item = &'t Part> + Clone, rows: &[(T, Row<'_>)]) -> Vec<Option<Value>> {
+    let mut numbers = vec![None; parts.clone().count() * rows.len()];
     for start in (0..rows.len()).step_by(ROWS) {
         let some = &rows[start..rows.len().min(start + ROWS)];
         for (part, column) in parts.clone().zip(numbers.chunks_mut(rows.len())) {
             part.of.fetch(some, &mut column[start..]);
         }
     }
+    numbers
+}
+
+/// The families of a table, of all rows, as sections.
+fn sections<'a, W: Writer>(
+    table: &'static [Series],
+    shelf: &'a Shelf,
+    rows: &'a [(Place, Row<'a>)],
+) -> impl Iterator<Item = Section<'a, W>> {
+    table.chunks(FAMILIES).map(move |table| {
+        let cost: usize = table.iter().flat_map(|series| series.parts).map(Part::cost).sum();
+        Section::new(cost * rows.len(), move |scribe| scribe.series(table, shelf, rows))
+    })
 }
 
 impl<W: Writer> Scribe<'_, W> {
@@ -117,23 +140,21 @@ impl<W: Writer> Scribe<'_, W> {
         if rows.is_empty() {
             return;
         }
-        let (everything, mut labels, mut numbers) = (self.full, Vec::new(), Vec::new());
+        let (everything, mut labels) = (self.full, Vec::new());
         let parts = |of: &'static Series| of.parts.iter().filter(move |part| everything || !part.full);
-        for table in table.chunks(FAMILIES) {
-            fetch(table.iter().flat_map(parts), rows, &mut numbers);
-            let mut columns = numbers.chunks(rows.len());
-            for series in table {
-                self.writer.family(&series.family);
-                let counts = series.family.kind == Kind::Counter;
-                let columns: Vec<_> = parts(series).zip(&mut columns).collect();
-                for (index, (place, row)) in rows.iter().enumerate() {
-                    for (part, column) in &columns {
-                        if let Some(value) = column[index] {
-                            let at = self.timestamps.then(|| part.of.at(row)).flatten();
-                            let created = counts.then(|| part.of.created(row)).flatten();
-                            let labels = shelf.with(*place, part.extra, &mut labels);
-                            self.sample(labels, Read { value, at, created });
-                        }
+        let numbers = fetch(table.iter().flat_map(parts), rows);
+        let mut columns = numbers.chunks(rows.len());
+        for series in table {
+            self.writer.family(&series.family);
+            let counts = series.family.kind == Kind::Counter;
+            let columns: Vec<_> = parts(series).zip(&mut columns).collect();
+            for (index, (place, row)) in rows.iter().enumerate() {
+                for (part, column) in &columns {
+                    if let Some(value) = column[index] {
+                        let at = self.timestamps.then(|| part.of.at(row)).flatten();
+                        let created = counts.then(|| part.of.created(row)).flatten();
+                        let labels = shelf.with(*place, part.extra, &mut labels);
+                        self.sample(labels, Read { value, at, created });
                     }
                 }
             }

@@ -8,21 +8,23 @@
 //! What has no name yet has no label for it: Prometheus takes that for an empty one. The counters of a pod do
 //! not go back for as long as this process lives; those with a base of ours have a `_created`.
 
-use super::super::exposition::{Family, Form, Place, Shelf, Value, Writer};
+use super::super::exposition::{Extra, Family, Form, Place, Shelf, Value, Writer};
 use super::super::native::pods::{NamedPod, qos_class};
 use super::super::native::window::Windows;
+use super::super::sheets::Sheets;
+use super::halves::{Section, written};
 use super::pods_table::{
     CONTAINER_INFO, CONTAINER_UNAVAILABLE, OF_CONTAINERS, OF_PODS, PER_CONTAINER, PER_POD, POD_INFO,
     POD_UNAVAILABLE, SAMPLE_AGE, SAMPLE_TIME, WINDOW,
 };
 use super::row::Row;
-use super::{Document, Read, Scribe};
+use super::{Document, Read, Scribe, sections};
 use crate::model::document::{Reasons, Window};
 use crate::model::identity::{ContainerKind, KnownContainer};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Monotonic;
 
-/// The document of `pods`, which are in order, with ages as of `now`, written on `memory`; `windows` are of the
+/// The document of `pods`, which are in order, with ages as of `now`, written on `sheets`; `windows` are of the
 /// same pods, `None` where nothing is kept.
 pub(in crate::serve) fn document(
     snapshot: &Snapshot,
@@ -30,9 +32,9 @@ pub(in crate::serve) fn document(
     now: Monotonic,
     windows: Option<&Windows<'_>>,
     form: Form,
-    memory: Vec<u8>,
-) -> Vec<u8> {
-    super::render(&Pods { snapshot, pods, now, windows }, form, memory)
+    sheets: Sheets,
+) -> Sheets {
+    super::render(&Pods { snapshot, pods, now, windows }, form, sheets)
 }
 
 struct Pods<'a> {
@@ -42,12 +44,7 @@ struct Pods<'a> {
     windows: Option<&'a Windows<'a>>,
 }
 
-/// A row, its labels, and those of its info.
-struct Placed<'a> {
-    labels: Place,
-    info: Place,
-    row: Row<'a>,
-}
+type Rows<'a> = Vec<(Place, Row<'a>)>;
 
 impl Document for Pods<'_> {
     fn length(&self) -> usize {
@@ -55,32 +52,34 @@ impl Document for Pods<'_> {
         (self.snapshot.pods.len() + self.snapshot.containers.len()) * OF_A_ROW
     }
 
-    fn write<W: Writer>(&self, writer: W) -> Vec<u8> {
+    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
         let Self { snapshot, pods: named, now, windows } = *self;
-        // Each has two sets of labels.
-        let mut shelf = writer.shelf(2 * (named.len() + snapshot.containers.len()));
+        let mut shelf = W::shelf(named.len() + snapshot.containers.len());
         let pods = pods(snapshot, named, &mut shelf);
         let containers = containers(snapshot, named, &mut shelf);
-        let mut scribe = Scribe { writer, snapshot, timestamps: false, full: true };
-        scribe.infos(&POD_INFO, &shelf, &pods);
-        scribe.ages(&shelf, &pods, now);
-        let pods = plain(pods);
-        scribe.series(PER_POD, &shelf, &pods);
-        scribe.series(OF_PODS, &shelf, &pods);
-        let without = scribe.windows(&shelf, &pods, windows);
-        scribe.unavailable(&POD_UNAVAILABLE, &shelf, &pods);
-        scribe.windowless(&shelf, &without);
-        scribe.infos(&CONTAINER_INFO, &shelf, &containers);
-        let containers = plain(containers);
-        scribe.series(PER_CONTAINER, &shelf, &containers);
-        scribe.series(OF_CONTAINERS, &shelf, &containers);
-        scribe.unavailable(&CONTAINER_UNAVAILABLE, &shelf, &containers);
-        scribe.writer.finish()
+        let Peaks { seen, without } = peaks(&pods, windows);
+        let (shelf, pods, containers) = (&shelf, &pods[..], &containers[..]);
+        let mut all = vec![
+            Section::new(2 * pods.len(), |scribe| scribe.infos(&POD_INFO, shelf, pods, pod_info)),
+            Section::new(2 * pods.len(), |scribe| scribe.ages(shelf, pods, now)),
+        ];
+        all.extend(sections(PER_POD, shelf, pods).chain(sections(OF_PODS, shelf, pods)));
+        all.push(Section::new(WINDOW.len() * seen.len(), |scribe| scribe.windows(shelf, &seen)));
+        all.push(Section::new(pods.len(), |scribe| {
+            scribe.unavailable(&POD_UNAVAILABLE, shelf, pods);
+            scribe.windowless(shelf, &without);
+        }));
+        all.push(Section::new(2 * containers.len(), |scribe| {
+            scribe.infos(&CONTAINER_INFO, shelf, containers, container_info);
+        }));
+        all.extend(sections(PER_CONTAINER, shelf, containers));
+        all.extend(sections(OF_CONTAINERS, shelf, containers));
+        all.push(Section::new(containers.len(), |scribe| {
+            scribe.unavailable(&CONTAINER_UNAVAILABLE, shelf, containers);
+        }));
+        let scribe = |sheet| Scribe { writer: writer(sheet), snapshot, timestamps: false, full: true };
+        written(&all, scribe, sheets)
     }
-}
-
-fn plain(placed: Vec<Placed<'_>>) -> Vec<(Place, Row<'_>)> {
-    placed.into_iter().map(|placed| (placed.labels, placed.row)).collect()
 }
 
 /// Labels in the order of their names, without the empty ones.
@@ -89,69 +88,59 @@ fn put(shelf: &mut Shelf, labels: &[(&'static str, &str)]) -> Place {
     shelf.put(&told)
 }
 
-fn pods<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Vec<Placed<'a>> {
+fn pods<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Rows<'a> {
     let row = |pod: &NamedPod<'a>| {
-        let pod = *pod;
-        let NamedPod { figures, target } = pod;
-        let known = target.known.as_deref();
+        let known = pod.target.known.as_deref();
         let (namespace, name) = known.map_or(("", ""), |known| (&*known.namespace, &*known.name));
-        let uid = target.runtime_uid.as_str();
-        let labels = put(shelf, &[("namespace", namespace), ("pod", name), ("uid", uid)]);
-        let owner = known.and_then(|known| known.owner.as_ref());
-        let source = figures.network.as_ref().map_or("", |network| network.value.source.word());
-        let yes_or_no = |flag: bool| if flag { "true" } else { "false" };
-        let info = put(
-            shelf,
-            &[
-                ("host_network", yes_or_no(target.host_network)),
-                ("namespace", namespace),
-                ("network_source", source),
-                ("node", &snapshot.node_name),
-                ("owner_kind", owner.map_or("", |owner| &owner.kind)),
-                ("owner_name", owner.map_or("", |owner| &owner.name)),
-                ("pod", name),
-                ("qos_class", target.qos_class.map_or("", qos_class)),
-                ("static", known.map_or("", |known| yes_or_no(known.static_pod))),
-                ("uid", uid),
-            ],
-        );
-        let cgroup = &figures.cgroup;
-        let row = Row { pod: Some(pod), container: None, cgroup, snapshot, devices: &[], network: None };
-        Placed { labels, info, row }
+        let uid = pod.target.runtime_uid.as_str();
+        let place = put(shelf, &[("namespace", namespace), ("pod", name), ("uid", uid)]);
+        let cgroup = &pod.figures.cgroup;
+        (place, Row { pod: Some(*pod), container: None, cgroup, snapshot, devices: &[], network: None })
     };
     pods.iter().map(row).collect()
 }
 
-fn containers<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Vec<Placed<'a>> {
+fn containers<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) -> Rows<'a> {
     let mut all = Vec::with_capacity(snapshot.containers.len());
     for &pod in pods {
         let known_pod = pod.target.known.as_deref();
         let (namespace, pod_name) = known_pod.map_or(("", ""), |known| (&*known.namespace, &*known.name));
         for (read, child) in pod.children(snapshot) {
-            // Until it is settled which child is the sandbox, none is surely the container it seems to be.
-            let known = child.known.as_deref().filter(|_| pod.target.sandbox_settled);
-            let (name, id) = (known.map_or("", |known| &*known.name), child.container_id.as_str());
-            let labels = [("container", name), ("id", id), ("namespace", namespace), ("pod", pod_name)];
-            let labels = put(shelf, &labels);
-            let info = put(
-                shelf,
-                &[
-                    ("container", name),
-                    ("id", id),
-                    ("image", known.and_then(|known| known.image.as_deref()).unwrap_or_default()),
-                    ("kind", kind(known)),
-                    ("namespace", namespace),
-                    ("pod", pod_name),
-                    ("uid", pod.target.runtime_uid.as_str()),
-                ],
-            );
-            let container = Some(child);
-            let cgroup = &read.cgroup;
+            let (container, cgroup) = (Some(child), &read.cgroup);
             let row = Row { pod: Some(pod), container, cgroup, snapshot, devices: &[], network: None };
-            all.push(Placed { labels, info, row });
+            let (name, id) = (row.known().map_or("", |known| &*known.name), child.container_id.as_str());
+            let labels = [("container", name), ("id", id), ("namespace", namespace), ("pod", pod_name)];
+            all.push((put(shelf, &labels), row));
         }
     }
     all
+}
+
+/// What the info of a pod has besides the labels of its other series.
+fn pod_info<'a>(row: &Row<'a>) -> Vec<Extra<'a>> {
+    let Some(NamedPod { figures, target }) = row.pod else { return Vec::new() };
+    let known = target.known.as_deref();
+    let owner = known.and_then(|known| known.owner.as_ref());
+    let yes_or_no = |flag: bool| if flag { "true" } else { "false" };
+    vec![
+        ("host_network", yes_or_no(target.host_network)),
+        ("network_source", figures.network.as_ref().map_or("", |network| network.value.source.word())),
+        ("node", &row.snapshot.node_name),
+        ("owner_kind", owner.map_or("", |owner| &owner.kind)),
+        ("owner_name", owner.map_or("", |owner| &owner.name)),
+        ("qos_class", target.qos_class.map_or("", qos_class)),
+        ("static", known.map_or("", |known| yes_or_no(known.static_pod))),
+    ]
+}
+
+/// The same of a container.
+fn container_info<'a>(row: &Row<'a>) -> Vec<Extra<'a>> {
+    let known = row.known();
+    vec![
+        ("image", known.and_then(|known| known.image.as_deref()).unwrap_or_default()),
+        ("kind", kind(known)),
+        ("uid", row.pod.map_or("", |pod| pod.target.runtime_uid.as_str())),
+    ]
 }
 
 fn kind(known: Option<&KnownContainer>) -> &'static str {
@@ -164,54 +153,67 @@ fn kind(known: Option<&KnownContainer>) -> &'static str {
     }
 }
 
+/// The most of the last seconds; what has none has a reason, which belongs to another family.
+#[derive(Default)]
+struct Peaks {
+    seen: Vec<(Place, Window)>,
+    without: Vec<(Place, Reasons)>,
+}
+
+fn peaks(pods: &[(Place, Row<'_>)], windows: Option<&Windows<'_>>) -> Peaks {
+    let Peaks { mut seen, mut without } = Peaks::default();
+    for (place, pod) in pods.iter().filter_map(|(place, row)| Some((*place, row.pod?))) {
+        let mut reasons = Reasons::new();
+        let window = windows.and_then(|windows| windows.of(pod, &mut reasons));
+        seen.extend(window.map(|window| (place, window)));
+        if !reasons.is_empty() {
+            without.push((place, reasons));
+        }
+    }
+    Peaks { seen, without }
+}
+
 impl<W: Writer> Scribe<'_, W> {
-    fn infos(&mut self, family: &Family, shelf: &Shelf, all: &[Placed<'_>]) {
+    /// A series for each row, with more labels than its others; those that are empty are left out.
+    fn infos<'a>(
+        &mut self,
+        family: &Family,
+        shelf: &Shelf,
+        rows: &[(Place, Row<'a>)],
+        info: fn(&Row<'a>) -> Vec<Extra<'a>>,
+    ) {
         self.writer.family(family);
-        for placed in all {
-            self.sample(shelf.at(placed.info), Read::plain(Value::Integer(1)));
+        let mut labels = Vec::new();
+        for (place, row) in rows {
+            let mut info = info(row);
+            info.retain(|(_, value)| !value.is_empty());
+            self.sample(shelf.with(*place, &info, &mut labels), Read::plain(Value::Integer(1)));
         }
     }
 
-    fn ages(&mut self, shelf: &Shelf, pods: &[Placed<'_>], now: Monotonic) {
-        let oldest = |placed: &Placed<'_>| placed.row.pod.map(|pod| pod.figures.oldest);
+    fn ages(&mut self, shelf: &Shelf, pods: &[(Place, Row<'_>)], now: Monotonic) {
+        let oldest = || pods.iter().filter_map(|(place, row)| Some((*place, row.pod?.figures.oldest)));
         self.writer.family(&SAMPLE_TIME);
-        for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
+        for (place, at) in oldest() {
             let value = Value::instant(self.snapshot.clock.wall_of(at));
-            self.sample(shelf.at(placed.labels), Read::plain(value));
+            self.sample(shelf.at(place), Read::plain(value));
         }
         self.writer.family(&SAMPLE_AGE);
-        for (placed, at) in pods.iter().filter_map(|placed| Some((placed, oldest(placed)?))) {
+        for (place, at) in oldest() {
             let value = Value::seconds(now.since(at).unwrap_or_default());
-            self.sample(shelf.at(placed.labels), Read::plain(value));
+            self.sample(shelf.at(place), Read::plain(value));
         }
     }
 
-    /// The most of the last seconds. What has none has a reason, which is returned: it belongs to another family.
-    fn windows(
-        &mut self,
-        shelf: &Shelf,
-        pods: &[(Place, Row<'_>)],
-        windows: Option<&Windows<'_>>,
-    ) -> Vec<(Place, Reasons)> {
-        let mut without = Vec::new();
-        let mut seen: Vec<(Place, Window)> = Vec::new();
-        for (place, pod) in pods.iter().filter_map(|(place, row)| Some((*place, row.pod?))) {
-            let mut reasons = Reasons::new();
-            let window = windows.and_then(|windows| windows.of(pod, &mut reasons));
-            seen.extend(window.map(|window| (place, window)));
-            if !reasons.is_empty() {
-                without.push((place, reasons));
-            }
-        }
+    fn windows(&mut self, shelf: &Shelf, seen: &[(Place, Window)]) {
         for (family, of) in WINDOW {
             self.writer.family(family);
-            for (place, window) in &seen {
+            for (place, window) in seen {
                 if let Some(value) = of(window) {
                     self.sample(shelf.at(*place), Read::plain(value));
                 }
             }
         }
-        without
     }
 
     fn windowless(&mut self, shelf: &Shelf, without: &[(Place, Reasons)]) {

@@ -111,6 +111,11 @@ impl Of {
         }
     }
 
+    /// Whether it may say since when it counts.
+    pub(super) fn has_beginning(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Traffic(_) | Self::Mishaps(_))
+    }
+
     /// Since when it counts, where that is not the life of the cgroup.
     pub(super) fn created(&self, row: &Row<'_>) -> Option<WallTime> {
         match self {
