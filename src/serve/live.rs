@@ -1,4 +1,5 @@
-//! Answers that go on: a head at once, then chunks for as long as the client and we like.
+//! Bodies of more than one piece: a large document's halves, and answers that go on, a head at once, then chunks
+//! for as long as the client and we like.
 //!
 //! A handler answers with a head as usual and puts the chunks beside it; what serves the connection puts them
 //! in the place of the body. So routes stay functions of a snapshot, and what the client does is known where
@@ -74,7 +75,7 @@ pub(super) fn of_sweeps<T: Send + Sync + 'static>(
     Box::pin(chunks.fuse())
 }
 
-/// The response with its chunks in place, if it has any.
+/// The response with what stands beside it in place: the rest of its body, or chunks.
 ///
 /// `bare`: the client wants the head alone. `room` gives a place among the streams, if there is one.
 pub(super) fn carry(
@@ -171,6 +172,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use http_body_util::BodyExt;
 
     /// Numbers for sweeps: odd ones have nothing to tell, 9 is the last.
     fn numbers(numbers: &watch::Receiver<Option<Arc<u64>>>) -> Chunks {
@@ -188,6 +190,25 @@ mod tests {
 
     fn chunk(text: &'static str) -> Option<Option<Bytes>> {
         Some(Some(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[tokio::test]
+    async fn a_body_in_two_pieces_ends_after_the_second() {
+        for (first, rest) in [("ab", "cde"), ("", "cde"), ("ab", ""), ("", "")] {
+            let body = http_body_util::Full::new(Bytes::from(first));
+            let mut payload = Payload::Whole(body, Bytes::from(rest));
+            let (mut seen, mut left) = (String::new(), (first.len() + rest.len()) as u64);
+            loop {
+                assert_eq!(payload.size_hint().exact(), Some(left), "{first} {rest}");
+                let Some(frame) = payload.frame().await else { break };
+                assert!(left > 0, "an end that is told too early or too late: {first} {rest}");
+                let data = frame.unwrap().into_data().unwrap();
+                left -= data.len() as u64;
+                assert_eq!(payload.is_end_stream(), left == 0, "{first} {rest}");
+                seen.push_str(std::str::from_utf8(&data).unwrap());
+            }
+            assert_eq!((seen, payload.is_end_stream()), ([first, rest].concat(), true));
+        }
     }
 
     #[test]

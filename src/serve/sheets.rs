@@ -1,5 +1,5 @@
-//! A document in two pieces, one behind the other: of a large one two threads write a half each, and nobody
-//! copies the halves together.
+//! A document in two pieces, one behind the other: of a large one two threads write a half each, and of what
+//! everybody asks for nobody copies the halves together.
 
 use bytes::{Buf, Bytes, BytesMut};
 

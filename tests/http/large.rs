@@ -4,14 +4,15 @@ use std::io::Read;
 use std::thread::available_parallelism;
 
 use flate2::read::GzDecoder;
+use podvitals::config::Listen;
 use podvitals::model::snapshot::Snapshot;
-use podvitals::serve::{Limits, Sheets, measured};
+use podvitals::serve::{Access, Desk, Limits, Published, Sheets, bind, measured};
 
-use super::client::{clock, server_with};
-use super::node;
+use super::client::server_showing;
 use super::series::in_every_form;
+use super::{node, past};
 
-const PODS: usize = 300;
+const PODS: usize = 400;
 
 fn in_two_pieces(Sheets([first, second]): &Sheets) -> bool {
     assert!(!first.is_empty());
@@ -37,13 +38,19 @@ async fn a_large_document_arrives_whole_in_every_form_and_coding() {
     let ([few, few_ours], [more, more_ours]) = (counted(2), counted(3));
     let expected = |few: usize, more: usize| few + (PODS - 2) * (more - few);
 
-    let server = server_with(Limits::default(), clock::<0>, Some(large)).await;
+    let bound = bind(&[Listen::Plain("127.0.0.1:0".parse().unwrap())], Access::default()).await.unwrap();
+    let (mut published, history) = (None, past::history(&large));
+    let keep = |all: &mut Published| {
+        all.history = history;
+        published = Some(all.clone());
+    };
+    let server = server_showing(bound, Limits::default(), keep, Some(large));
+    let desk = Desk::new(published.unwrap());
     for (path, expected) in
         [("/metrics/cadvisor", expected(few, more)), ("/metrics/pods", expected(few_ours, more_ours))]
     {
         let told = in_every_form(&server, path).await;
         assert_eq!(told.order.len(), told.samples.len(), "{path}: a series is there twice");
-        // Without a history there is a reason for each figure of the window that is absent.
         assert_eq!(told.order.len(), expected, "{path}");
 
         let plain = server.get(path).await;
@@ -56,5 +63,6 @@ async fn a_large_document_arrives_whole_in_every_form_and_coding() {
         let mut unzipped = Vec::new();
         GzDecoder::new(&*zipped.body).read_to_end(&mut unzipped).unwrap();
         assert!(unzipped == plain.body, "{path}: zipped it is another");
+        assert!(desk.answer(path).await.body == plain.body, "{path}: within this process it is another");
     }
 }

@@ -109,7 +109,7 @@ async fn a_connection_carries_many_requests_and_head_has_no_body() {
 #[tokio::test]
 async fn a_document_in_two_pieces_is_one_body() {
     let stage = stage("h2-large", true, Limits::default(), None).await;
-    stage.server.snapshot.send_replace(Some(Arc::new(node::repeated(150))));
+    stage.server.snapshot.send_replace(Some(Arc::new(node::repeated(250))));
     let mut sender = stage.connect().await;
     let (status, length, body) = ask(&mut sender, request(Method::GET, "/metrics/pods", None)).await;
     assert_eq!((status, length), (200, Some(body.len())));

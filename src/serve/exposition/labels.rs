@@ -49,9 +49,13 @@ pub(in crate::serve) struct Labels<'a>(pub(super) &'a [u8]);
 impl Shelf {
     /// For text, with room for so many things.
     pub(super) fn text(things: usize) -> Self {
-        let (spans, things_of) = (Vec::with_capacity(things), Vec::with_capacity(things));
-        let bytes = Vec::with_capacity(things * OF_A_THING);
-        Self { bytes, spans, things: things_of, names: Vec::new(), protobuf: false }
+        Self {
+            bytes: Vec::with_capacity(things * OF_A_THING),
+            spans: Vec::with_capacity(things),
+            things: Vec::with_capacity(things),
+            names: Vec::new(),
+            protobuf: false,
+        }
     }
 
     /// For protobuf.

@@ -200,6 +200,13 @@ mod tests {
         }
 
         #[test]
+        fn numbers_of_three_digits_after_the_point_are_as_short_as_others(thousandths in 0u32..2_000_000_000) {
+            for value in [f64::from(thousandths) / 1e3, f64::from(thousandths % 5_000) / 1e3] {
+                prop_assert_eq!(text(Value::Float(value)), value.to_string());
+            }
+        }
+
+        #[test]
         fn floats_read_back_as_they_were(bits: u64) {
             let value = f64::from_bits(bits);
             let read: f64 = text(Value::Float(value)).parse().unwrap();

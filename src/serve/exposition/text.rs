@@ -60,7 +60,7 @@ impl TextWriter {
     }
 
     #[inline(never)]
-    fn time(&mut self, at: WallTime) {
+    fn write_time(&mut self, at: WallTime) {
         self.out.push(b' ');
         let milliseconds = at.as_unix_nanos() / 1_000_000;
         if self.open {
@@ -71,7 +71,7 @@ impl TextWriter {
     }
 
     #[inline(never)]
-    fn created(&mut self, labels: Labels<'_>, created: WallTime) {
+    fn write_created(&mut self, labels: Labels<'_>, created: WallTime) {
         if self.family.has_beginning() {
             let out = if self.open { &mut self.out } else { &mut self.created };
             self.created_name.put(out);
@@ -172,11 +172,11 @@ impl Writer for TextWriter {
         self.out.extend_from_slice(labels.0);
         number::write(&mut self.out, value);
         if let Some(at) = at {
-            self.time(at);
+            self.write_time(at);
         }
         self.out.push(b'\n');
         if let Some(created) = created {
-            self.created(labels, created);
+            self.write_created(labels, created);
         }
     }
 

@@ -136,7 +136,7 @@ fn pod_list(
     })
 }
 
-/// `None`: nobody has heard of it.
+/// `None`: nobody has heard of it. Whether a system container is known shows when it is asked for figures.
 fn which(snapshot: &Snapshot, sweeps: &Sweeps<'_>, subject: &Subject) -> Result<Option<Which>, Refusal> {
     let pod = |namespace: &str, name: &str| sweeps.pods(namespace).get(name).cloned();
     Ok(match subject {

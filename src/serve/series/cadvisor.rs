@@ -19,14 +19,15 @@
 
 use super::super::exposition::{Extended, Family, Form, Labels, Place, Shelf, Value, Writer};
 use super::super::native::network::{counted, counted_nics};
-use super::super::native::pods::{NamedPod, in_order, running};
+use super::super::native::pods::{in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
 use super::super::sheets::Sheets;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
-use super::halves::{Section, written};
-use super::row::{Network, Row};
-use super::{Document, Read, Scribe, device_paths, sections};
+use super::halves::Hand;
+use super::row::Row;
+use super::{Document, Read, Scribe, Section, device_paths, sections};
+use crate::model::counters::{DeviceRow, NetworkCounters};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::sweep::NetworkSource;
 use crate::model::time::Monotonic;
@@ -83,35 +84,32 @@ impl Document for Cadvisor<'_> {
         let rows = all_rows(snapshot, &node, &mut shelf);
         let (rows, shelf) = (&rows[..], &shelf);
         let mut all: Vec<_> = sections(PER_CGROUP, shelf, rows).collect();
-        // Of about as many as there are rows.
+        // A guess: one interface and one disk a row.
         all.push(Section::new(INTERFACES.len() * rows.len(), |scribe| scribe.interfaces(shelf, rows)));
         all.push(Section::new(DISKS.len() * rows.len(), |scribe| scribe.disks(shelf, rows)));
         all.push(Section::new(MACHINE.len(), |scribe| scribe.machine(shelf.at(machine))));
-        let scribe =
-            |sheet| Scribe { writer: writer(sheet), snapshot, timestamps: how.timestamps, full: how.full };
-        written(&all, scribe, sheets)
+        let begin = |sheet| {
+            let How { full, timestamps } = how;
+            Scribe { full, timestamps, ..Scribe::new(writer(sheet), snapshot) }
+        };
+        Hand { begin, end: Scribe::finish }.write(&all, sheets)
     }
 }
 
 fn all_rows<'a>(snapshot: &'a Snapshot, node: &'a CgroupFigures, shelf: &mut Shelf) -> Rows<'a> {
     let mut all = Rows::with_capacity(1 + snapshot.pods.len() + snapshot.containers.len());
-    all.push((put(shelf, Names::default(), "/"), node_row(snapshot, node)));
+    let row = Row { pod: None, container: None, cgroup: node, snapshot };
+    all.push((put(shelf, Names::default(), "/"), row));
     for pod in in_order(snapshot) {
         let Some(known) = pod.target.known.as_deref() else { continue };
         let of_pod = Names { namespace: &known.namespace, pod: &known.name, ..Names::default() };
         let place = put(shelf, of_pod, &pod.target.cgroup.path.absolute());
-        all.push((place, pod_row(snapshot, pod)));
+        all.push((place, Row { pod: Some(pod), container: None, cgroup: &pod.figures.cgroup, snapshot }));
         for (read, child, known) in running(snapshot, pod) {
             let Some(image) = known.image.as_deref() else { continue };
             let names = Names { container: &known.name, image, name: child.container_id.as_str(), ..of_pod };
             let place = put(shelf, names, &child.cgroup.path.absolute());
-            let devices = match &read.cgroup.io {
-                Ok(io) => rows(&snapshot.devices, &io.value.devices).as_slice(),
-                Err(_) => &[],
-            };
-            let container = Some(child);
-            let row =
-                Row { pod: Some(pod), container, cgroup: &read.cgroup, snapshot, devices, network: None };
+            let row = Row { pod: Some(pod), container: Some(child), cgroup: &read.cgroup, snapshot };
             all.push((place, row));
         }
     }
@@ -140,32 +138,43 @@ fn put(shelf: &mut Shelf, names: Names<'_>, id: &str) -> Place {
     ])
 }
 
-fn pod_row<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Row<'a> {
-    let network = pod.figures.network.as_ref().ok().filter(|_| !pod.target.host_network).map(|network| {
-        // Those that count: a sum over all rows must not have the same bytes twice.
-        let interfaces = counted(snapshot, &network.value);
-        Network { interfaces, source: network.value.source, at: network.at }
-    });
-    let cgroup = &pod.figures.cgroup;
-    Row { pod: Some(pod), container: None, cgroup, snapshot, devices: &[], network }
+/// Traffic, one interface after the other.
+struct Network {
+    interfaces: Vec<(String, NetworkCounters)>,
+    source: NetworkSource,
+    at: Monotonic,
 }
 
-fn node_row<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures) -> Row<'a> {
-    let network = snapshot.node.network.as_ref().ok().map(|network| {
-        let interfaces = counted_nics(snapshot, &network.value.1);
-        Network { interfaces, source: NetworkSource::Netns, at: network.at }
-    });
-    let devices = match &snapshot.node.io {
-        Ok(io) => rows(&snapshot.devices, &io.value.1).as_slice(),
-        Err(_) => &[],
+/// Of a pod with a network of its own, or of the node.
+fn network(row: &Row<'_>) -> Option<Network> {
+    let Some(pod) = row.pod else {
+        let network = row.snapshot.node.network.as_ref().ok()?;
+        let interfaces = counted_nics(row.snapshot, &network.value.1);
+        return Some(Network { interfaces, source: NetworkSource::Netns, at: network.at });
     };
-    Row { pod: None, container: None, cgroup, snapshot, devices, network }
+    if row.container.is_some() || pod.target.host_network {
+        return None;
+    }
+    let network = pod.figures.network.as_ref().ok()?;
+    // Those that count: a sum over all rows must not have the same bytes twice.
+    let interfaces = counted(row.snapshot, &network.value);
+    Some(Network { interfaces, source: network.value.source, at: network.at })
+}
+
+/// Disks of a container, or of the node, to show one by one, and when they were read.
+fn devices<'a>(row: &Row<'a>) -> Option<(Monotonic, &'a [DeviceRow])> {
+    let (at, range) = match (row.pod, row.container) {
+        (None, _) => row.snapshot.node.io.as_ref().ok().map(|io| (io.at, &io.value.1))?,
+        (_, Some(_)) => row.cgroup.io.as_ref().ok().map(|io| (io.at, &io.value.devices))?,
+        (_, None) => return None,
+    };
+    Some((at, rows(&row.snapshot.devices, range).as_slice()))
 }
 
 /// What rows have in several families with more labels: an interface's or a disk's counters.
 struct Parts<T> {
     labels: Extended,
-    each: Vec<(Option<Monotonic>, T)>,
+    each: Vec<(Monotonic, T)>,
 }
 
 impl<T> Parts<T> {
@@ -173,7 +182,7 @@ impl<T> Parts<T> {
         Self { labels: Extended::default(), each: Vec::new() }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Labels<'_>, Option<Monotonic>, &T)> {
+    fn iter(&self) -> impl Iterator<Item = (Labels<'_>, Monotonic, &T)> {
         self.labels.iter().zip(&self.each).map(|(labels, (at, part))| (labels, *at, part))
     }
 }
@@ -181,10 +190,10 @@ impl<T> Parts<T> {
 impl<W: Writer> Scribe<'_, W> {
     fn interfaces(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
         let mut all = Parts::none();
-        for (place, network) in rows.iter().filter_map(|(place, row)| Some((*place, row.network.as_ref()?))) {
+        for (place, network) in rows.iter().filter_map(|(place, row)| Some((*place, network(row)?))) {
             for (name, counters) in &network.interfaces {
                 all.labels.add(shelf, place, &[("interface", name)]);
-                all.each.push((Some(network.at), (network.source, counters)));
+                all.each.push((network.at, (network.source, *counters)));
             }
         }
         for (family, of, inside_only) in INTERFACES {
@@ -195,12 +204,10 @@ impl<W: Writer> Scribe<'_, W> {
 
     fn disks(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
         let paths = device_paths(self.snapshot);
-        let node_at = self.snapshot.node.io.as_ref().ok().map(|io| io.at);
         let (mut all, mut by_operation) = (Parts::none(), Parts::none());
-        for (place, row) in rows {
-            let at = row.cgroup.io.as_ref().ok().map(|io| io.at).or(node_at);
+        for (place, (at, disks)) in rows.iter().filter_map(|(place, row)| Some((place, devices(row)?))) {
             // What rests on another disk is counted there, and a number is no name.
-            for disk in row.devices.iter().filter(|disk| !disk.stacked) {
+            for disk in disks.iter().filter(|disk| !disk.stacked) {
                 let Some(path) = paths.get(&disk.device) else { continue };
                 all.labels.add(shelf, *place, &[("device", path)]);
                 all.each.push((at, disk.counters));
@@ -231,7 +238,7 @@ impl<W: Writer> Scribe<'_, W> {
         self.writer.family(family);
         for (labels, at, part) in all.iter() {
             if let Some(value) = of(part) {
-                self.sample(labels, Read { value: Value::Integer(value), at, created: None });
+                self.sample(labels, Read { value: Value::Integer(value), at: Some(at), created: None });
             }
         }
     }

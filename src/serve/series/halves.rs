@@ -4,60 +4,84 @@ use std::panic::resume_unwind;
 use std::sync::LazyLock;
 use std::thread::{self, available_parallelism};
 
-use super::super::exposition::Writer;
 use super::super::sheets::Sheets;
-use super::Scribe;
 
-/// From so many series on a half takes longer than it takes to start a thread.
-const WORTH_TWO: usize = 20_000;
+/// What a section costs is told in series. From so much on a second thread is worth its start: nodes of 110 pods
+/// do with one.
+const WORTH_TWO: usize = 40_000;
 
-/// Whether two threads may run at once: not where this process may use but one CPU, or a part of it.
+/// The second thread calls nothing that goes deep.
+const STACK: usize = 256 << 10;
+
+/// Whether two threads may run at once: not where this process may use but one CPU, or a part of it. Asked once:
+/// the answer is in files.
 static TWO: LazyLock<bool> = LazyLock::new(|| available_parallelism().is_ok_and(|many| many.get() > 1));
 
-/// Some of the families, all of whose series it writes.
-pub(super) struct Section<'a, W> {
-    /// What it costs, in series.
-    pub(super) cost: usize,
-    pub(super) write: Write<'a, W>,
+/// Some of the families, all of whose series it writes by the hand of an `S`.
+pub(super) struct Section<'a, S> {
+    cost: usize,
+    write: Box<dyn Fn(&mut S) + Send + Sync + 'a>,
 }
 
-type Write<'a, W> = Box<dyn Fn(&mut Scribe<'a, W>) + Send + Sync + 'a>;
-
-impl<'a, W> Section<'a, W> {
-    pub(super) fn new(cost: usize, write: impl Fn(&mut Scribe<'a, W>) + Send + Sync + 'a) -> Self {
+impl<'a, S> Section<'a, S> {
+    /// What `write` writes costs as much as so many series.
+    pub(super) fn new(cost: usize, write: impl Fn(&mut S) + Send + Sync + 'a) -> Self {
         Self { cost, write: Box::new(write) }
     }
 }
 
-/// All sections, one after the other, on the first sheet or on both. `scribe` is the one who writes on a sheet.
-pub(super) fn written<'a, W: Writer>(
-    sections: &[Section<'a, W>],
-    scribe: impl Fn(Vec<u8>) -> Scribe<'a, W> + Sync,
-    Sheets([first, second]): Sheets,
-) -> Sheets {
-    let write = |sections: &[Section<'a, W>], sheet, last| {
-        let mut scribe = scribe(sheet);
-        for section in sections {
-            (section.write)(&mut scribe);
+/// How a sheet is begun, and how it is ended; `true` if nothing follows in the document.
+pub(super) struct Hand<B, E> {
+    pub(super) begin: B,
+    pub(super) end: E,
+}
+
+impl<B, E> Hand<B, E> {
+    /// All sections, one after the other, on the first sheet or on both.
+    pub(super) fn write<S>(&self, sections: &[Section<'_, S>], sheets: Sheets) -> Sheets
+    where
+        B: Fn(Vec<u8>) -> S + Sync,
+        E: Fn(S, bool) -> Vec<u8> + Sync,
+    {
+        let cost: usize = sections.iter().map(|section| section.cost).sum();
+        if cost < WORTH_TWO || !*TWO {
+            let Sheets([first, _]) = sheets;
+            return self.piece(sections, first, true).into();
         }
-        scribe.writer.finish(last)
-    };
-    let all: usize = sections.iter().map(|section| section.cost).sum();
-    if all < WORTH_TWO || !*TWO {
-        return write(sections, first, true).into();
+        self.halves(sections, cost, sheets, STACK)
     }
-    let (front, back) = sections.split_at(half(sections.iter().map(|section| section.cost), all));
-    thread::scope(|scope| {
-        let beside = thread::Builder::new().name("render".to_owned());
-        match beside.spawn_scoped(scope, || write(back, second, true)) {
-            Ok(beside) => {
-                let first = write(front, first, false);
-                Sheets([first, beside.join().unwrap_or_else(|panic| resume_unwind(panic))])
+
+    fn halves<S>(&self, sections: &[Section<'_, S>], cost: usize, sheets: Sheets, stack: usize) -> Sheets
+    where
+        B: Fn(Vec<u8>) -> S + Sync,
+        E: Fn(S, bool) -> Vec<u8> + Sync,
+    {
+        let Sheets([first, second]) = sheets;
+        let (front, back) = sections.split_at(half(sections.iter().map(|section| section.cost), cost));
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("render".to_owned()).stack_size(stack);
+            match thread.spawn_scoped(scope, || self.piece(back, second, true)) {
+                Ok(beside) => {
+                    let first = self.piece(front, first, false);
+                    Sheets([first, beside.join().unwrap_or_else(|panic| resume_unwind(panic))])
+                }
+                // No thread is to be had: then in one piece.
+                Err(_) => self.piece(sections, first, true).into(),
             }
-            // No thread is to be had: then in one piece.
-            Err(_) => write(sections, first, true).into(),
+        })
+    }
+
+    fn piece<S>(&self, sections: &[Section<'_, S>], sheet: Vec<u8>, last: bool) -> Vec<u8>
+    where
+        B: Fn(Vec<u8>) -> S,
+        E: Fn(S, bool) -> Vec<u8>,
+    {
+        let mut writer = (self.begin)(sheet);
+        for section in sections {
+            (section.write)(&mut writer);
         }
-    })
+        (self.end)(writer, last)
+    }
 }
 
 /// How many sections come as near to half of `all` as they can.
@@ -72,6 +96,8 @@ fn half(costs: impl Iterator<Item = usize>, all: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_halves_are_as_alike_as_sections_allow() {
         let half = |costs: &[usize]| super::half(costs.iter().copied(), costs.iter().sum());
@@ -82,5 +108,28 @@ mod tests {
         assert_eq!(half(&[9, 1, 1]), 1);
         assert_eq!(half(&[1, 1, 9]), 2);
         assert_eq!(half(&[4, 4, 4]), 2);
+    }
+
+    /// A stack for which no machine has the room.
+    const TOO_MUCH: usize = 1 << 47;
+
+    #[test]
+    fn each_section_is_there_once_and_in_order_whether_a_thread_is_to_be_had_or_not() {
+        let end = |mut sheet: Vec<u8>, last: bool| {
+            sheet.extend_from_slice(if last { b"." } else { b"," });
+            sheet
+        };
+        let hand = Hand { begin: |sheet: Vec<u8>| sheet, end };
+        let sections: Vec<_> = (b'a'..=b'f')
+            .map(|letter| Section::new(1, move |sheet: &mut Vec<u8>| sheet.push(letter)))
+            .collect();
+        let written = |stack| {
+            let Sheets(sheets) = hand.halves(&sections, sections.len(), Sheets::default(), stack);
+            sheets.map(|sheet| String::from_utf8(sheet).unwrap())
+        };
+        assert_eq!(written(STACK), ["abc,", "def."]);
+        assert_eq!(written(TOO_MUCH), ["abcdef.", ""]);
+        let alone = hand.write(&sections, Sheets::default());
+        assert_eq!(alone.joined(), b"abcdef.", "too few for two");
     }
 }

@@ -13,7 +13,6 @@ mod unavailable;
 
 use std::collections::BTreeMap;
 
-use self::halves::Section;
 use self::row::{Of, Row};
 use super::exposition::{
     Extra, Family, Form, Kind, Labels, Place, ProtobufWriter, Sample, Shelf, TextWriter, Value, Writer,
@@ -102,7 +101,22 @@ struct Scribe<'a, W> {
     snapshot: &'a Snapshot,
     timestamps: bool,
     full: bool,
+    /// Numbers of the families that are being written.
+    numbers: Vec<Option<Value>>,
 }
+
+impl<'a, W: Writer> Scribe<'a, W> {
+    /// Everything there is, without times.
+    fn new(writer: W, snapshot: &'a Snapshot) -> Self {
+        Self { writer, snapshot, timestamps: false, full: true, numbers: Vec::new() }
+    }
+
+    fn finish(self, last: bool) -> Vec<u8> {
+        self.writer.finish(last)
+    }
+}
+
+type Section<'a, W> = halves::Section<'a, Scribe<'a, W>>;
 
 /// Families whose numbers are fetched together. The figures of many rows do not fit into a processor's cache
 /// beside their labels: they are walked through once for so many families, not once for each.
@@ -112,15 +126,19 @@ const FAMILIES: usize = 8;
 const ROWS: usize = 16;
 
 /// The numbers of families, a column for each of their parts.
-fn fetch<'t, T>(parts: impl Iterator<Item = &'t Part> + Clone, rows: &[(T, Row<'_>)]) -> Vec<Option<Value>> {
-    let mut numbers = vec![None; parts.clone().count() * rows.len()];
+fn fetch<'t, T>(
+    parts: impl Iterator<Item = &'t Part> + Clone,
+    rows: &[(T, Row<'_>)],
+    numbers: &mut Vec<Option<Value>>,
+) {
+    numbers.clear();
+    numbers.resize(parts.clone().count() * rows.len(), None);
     for start in (0..rows.len()).step_by(ROWS) {
         let some = &rows[start..rows.len().min(start + ROWS)];
         for (part, column) in parts.clone().zip(numbers.chunks_mut(rows.len())) {
             part.of.fetch(some, &mut column[start..]);
         }
     }
-    numbers
 }
 
 /// The families of a table, of all rows, as sections.
@@ -142,7 +160,8 @@ impl<W: Writer> Scribe<'_, W> {
         }
         let (everything, mut labels) = (self.full, Vec::new());
         let parts = |of: &'static Series| of.parts.iter().filter(move |part| everything || !part.full);
-        let numbers = fetch(table.iter().flat_map(parts), rows);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        fetch(table.iter().flat_map(parts), rows, &mut numbers);
         let mut columns = numbers.chunks(rows.len());
         for series in table {
             self.writer.family(&series.family);
@@ -151,7 +170,7 @@ impl<W: Writer> Scribe<'_, W> {
             for (index, (place, row)) in rows.iter().enumerate() {
                 for (part, column) in &columns {
                     if let Some(value) = column[index] {
-                        let at = self.timestamps.then(|| part.of.at(row)).flatten();
+                        let at = if self.timestamps { part.of.at(row) } else { None };
                         let created = counts.then(|| part.of.created(row)).flatten();
                         let labels = shelf.with(*place, part.extra, &mut labels);
                         self.sample(labels, Read { value, at, created });
@@ -159,6 +178,7 @@ impl<W: Writer> Scribe<'_, W> {
                 }
             }
         }
+        self.numbers = numbers;
     }
 
     #[inline]

@@ -12,13 +12,13 @@ use super::super::exposition::{Extra, Family, Form, Place, Shelf, Value, Writer}
 use super::super::native::pods::{NamedPod, qos_class};
 use super::super::native::window::Windows;
 use super::super::sheets::Sheets;
-use super::halves::{Section, written};
+use super::halves::Hand;
 use super::pods_table::{
     CONTAINER_INFO, CONTAINER_UNAVAILABLE, OF_CONTAINERS, OF_PODS, PER_CONTAINER, PER_POD, POD_INFO,
     POD_UNAVAILABLE, SAMPLE_AGE, SAMPLE_TIME, WINDOW,
 };
 use super::row::Row;
-use super::{Document, Read, Scribe, sections};
+use super::{Document, Read, Scribe, Section, sections};
 use crate::model::document::{Reasons, Window};
 use crate::model::identity::{ContainerKind, KnownContainer};
 use crate::model::snapshot::Snapshot;
@@ -77,8 +77,7 @@ impl Document for Pods<'_> {
         all.push(Section::new(containers.len(), |scribe| {
             scribe.unavailable(&CONTAINER_UNAVAILABLE, shelf, containers);
         }));
-        let scribe = |sheet| Scribe { writer: writer(sheet), snapshot, timestamps: false, full: true };
-        written(&all, scribe, sheets)
+        Hand { begin: |sheet| Scribe::new(writer(sheet), snapshot), end: Scribe::finish }.write(&all, sheets)
     }
 }
 
@@ -95,7 +94,7 @@ fn pods<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut Shelf) ->
         let uid = pod.target.runtime_uid.as_str();
         let place = put(shelf, &[("namespace", namespace), ("pod", name), ("uid", uid)]);
         let cgroup = &pod.figures.cgroup;
-        (place, Row { pod: Some(*pod), container: None, cgroup, snapshot, devices: &[], network: None })
+        (place, Row { pod: Some(*pod), container: None, cgroup, snapshot })
     };
     pods.iter().map(row).collect()
 }
@@ -107,7 +106,7 @@ fn containers<'a>(snapshot: &'a Snapshot, pods: &[NamedPod<'a>], shelf: &mut She
         let (namespace, pod_name) = known_pod.map_or(("", ""), |known| (&*known.namespace, &*known.name));
         for (read, child) in pod.children(snapshot) {
             let (container, cgroup) = (Some(child), &read.cgroup);
-            let row = Row { pod: Some(pod), container, cgroup, snapshot, devices: &[], network: None };
+            let row = Row { pod: Some(pod), container, cgroup, snapshot };
             let (name, id) = (row.known().map_or("", |known| &*known.name), child.container_id.as_str());
             let labels = [("container", name), ("id", id), ("namespace", namespace), ("pod", pod_name)];
             all.push((put(shelf, &labels), row));
@@ -161,16 +160,16 @@ struct Peaks {
 }
 
 fn peaks(pods: &[(Place, Row<'_>)], windows: Option<&Windows<'_>>) -> Peaks {
-    let Peaks { mut seen, mut without } = Peaks::default();
+    let mut peaks = Peaks::default();
     for (place, pod) in pods.iter().filter_map(|(place, row)| Some((*place, row.pod?))) {
         let mut reasons = Reasons::new();
         let window = windows.and_then(|windows| windows.of(pod, &mut reasons));
-        seen.extend(window.map(|window| (place, window)));
+        peaks.seen.extend(window.map(|window| (place, window)));
         if !reasons.is_empty() {
-            without.push((place, reasons));
+            peaks.without.push((place, reasons));
         }
     }
-    Peaks { seen, without }
+    peaks
 }
 
 impl<W: Writer> Scribe<'_, W> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::exposition::Value;
 use super::super::native::pods::NamedPod;
 use crate::model::counters::{
-    DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PressureCounters, ThrottlingCounters,
+    IoCounters, MemoryCounters, NetworkCounters, PressureCounters, ThrottlingCounters,
 };
 use crate::model::identity::KnownContainer;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, Snapshot};
@@ -20,16 +20,6 @@ pub(super) struct Row<'a> {
     pub(super) container: Option<&'a ContainerTarget>,
     pub(super) cgroup: &'a CgroupFigures,
     pub(super) snapshot: &'a Snapshot,
-    /// Disks to show one by one.
-    pub(super) devices: &'a [DeviceRow],
-    pub(super) network: Option<Network>,
-}
-
-/// Traffic, one interface after the other.
-pub(super) struct Network {
-    pub(super) interfaces: Vec<(String, NetworkCounters)>,
-    pub(super) source: NetworkSource,
-    pub(super) at: Monotonic,
 }
 
 /// The reading of a row that a number stands in. What is absent there has no series.
