@@ -32,6 +32,7 @@ impl CgroupPath {
 
     /// With a leading slash.
     pub fn absolute(&self) -> String {
+        // Nearly always it is UTF-8, which is sooner seen than mended.
         let lossy = || ["/", &self.0.to_string_lossy()].concat();
         self.0.to_str().map_or_else(lossy, |path| ["/", path].concat())
     }

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-/// More labels than anything here has.
-const MOST: usize = 10;
+/// As many labels as anything on a shelf has; those of a few families are put to them ([`Shelf::with`]).
+const MOST: usize = 6;
 
 /// Bytes of most things' labels; memory that is not written to costs nothing.
 const OF_A_THING: usize = 320;
@@ -63,7 +63,7 @@ impl Shelf {
         Self { protobuf: true, ..Self::text(things) }
     }
 
-    /// Puts up the labels of one more thing, in the order of their names; those past the tenth are lost.
+    /// Puts up the labels of one more thing, in the order of their names; those past the sixth are lost.
     pub(in crate::serve) fn put(&mut self, labels: &[(&'static str, &str)]) -> Place {
         debug_assert!(labels.is_sorted_by(|a, b| a.0 < b.0) && labels.len() <= MOST, "{labels:?}");
         let labels = &labels[..labels.len().min(MOST)];
@@ -150,13 +150,15 @@ impl Shelf {
 pub(in crate::serve) struct Extended {
     bytes: Vec<u8>,
     spans: Vec<Range<usize>>,
+    /// Where labels are put together.
+    both: Vec<u8>,
 }
 
 impl Extended {
     /// Adds what stands at `place` with `extra`, as [`Shelf::with`] has it.
     pub(in crate::serve) fn add(&mut self, shelf: &Shelf, place: Place, extra: &[Extra<'_>]) {
-        let (start, mut both) = (self.bytes.len(), Vec::new());
-        self.bytes.extend_from_slice(shelf.with(place, extra, &mut both).0);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(shelf.with(place, extra, &mut self.both).0);
         self.spans.push(start..self.bytes.len());
     }
 

@@ -40,6 +40,7 @@ pub(super) use self::accept::Form;
 pub(super) use self::labels::{Extended, Extra, Labels, Place, Shelf};
 pub(super) use self::protobuf::ProtobufWriter;
 pub(super) use self::text::{TextWriter, label};
+use super::time::nanoseconds;
 use crate::model::time::WallTime;
 
 /// What a family counts or measures.
@@ -102,10 +103,8 @@ impl Value {
     }
 
     /// Seconds, of which there are never as many as the five centuries that this can hold.
-    #[inline]
-    pub(super) const fn seconds(time: Duration) -> Self {
-        let whole = time.as_secs().saturating_mul(1_000_000_000);
-        Self::Nanoseconds(whole.saturating_add(time.subsec_nanos() as u64))
+    pub(super) fn seconds(time: Duration) -> Self {
+        Self::Nanoseconds(nanoseconds(time))
     }
 
     /// As protobuf carries it.

@@ -26,7 +26,7 @@ use super::super::sheets::Sheets;
 use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
 use super::halves::Hand;
 use super::row::Row;
-use super::{Document, Read, Scribe, Section, device_paths, sections};
+use super::{Document, Read, Rows, Scribe, Section, device_paths, sections};
 use crate::model::counters::{DeviceRow, NetworkCounters};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::sweep::NetworkSource;
@@ -68,15 +68,13 @@ struct Cadvisor<'a> {
     how: How,
 }
 
-type Rows<'a> = Vec<(Place, Row<'a>)>;
-
 impl Document for Cadvisor<'_> {
     fn length(&self) -> usize {
         const OF_A_ROW: usize = 16 << 10;
         (1 + self.snapshot.pods.len() + self.snapshot.containers.len()) * OF_A_ROW
     }
 
-    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
+    fn write<W: Writer>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
         let Self { snapshot, how } = *self;
         let mut shelf = W::shelf(2 + snapshot.pods.len() + snapshot.containers.len());
         let machine = shelf.put(&[]);
@@ -92,7 +90,7 @@ impl Document for Cadvisor<'_> {
             let How { full, timestamps } = how;
             Scribe { full, timestamps, ..Scribe::new(writer(sheet), snapshot) }
         };
-        Hand { begin, end: Scribe::finish }.write(&all, sheets)
+        Hand { begin: &begin, end: Scribe::finish }.write(&all, sheets)
     }
 }
 

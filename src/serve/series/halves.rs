@@ -30,19 +30,15 @@ impl<'a, S> Section<'a, S> {
     }
 }
 
-/// How a sheet is begun, and how it is ended; `true` if nothing follows in the document.
-pub(super) struct Hand<B, E> {
-    pub(super) begin: B,
-    pub(super) end: E,
+/// How an `S` begins a sheet, and how it ends one; `true` if nothing follows in the document.
+pub(super) struct Hand<'a, S> {
+    pub(super) begin: &'a (dyn Fn(Vec<u8>) -> S + Sync),
+    pub(super) end: fn(S, bool) -> Vec<u8>,
 }
 
-impl<B, E> Hand<B, E> {
+impl<S> Hand<'_, S> {
     /// All sections, one after the other, on the first sheet or on both.
-    pub(super) fn write<S>(&self, sections: &[Section<'_, S>], sheets: Sheets) -> Sheets
-    where
-        B: Fn(Vec<u8>) -> S + Sync,
-        E: Fn(S, bool) -> Vec<u8> + Sync,
-    {
+    pub(super) fn write(&self, sections: &[Section<'_, S>], sheets: Sheets) -> Sheets {
         let cost: usize = sections.iter().map(|section| section.cost).sum();
         if cost < WORTH_TWO || !*TWO {
             let Sheets([first, _]) = sheets;
@@ -51,11 +47,7 @@ impl<B, E> Hand<B, E> {
         self.halves(sections, cost, sheets, STACK)
     }
 
-    fn halves<S>(&self, sections: &[Section<'_, S>], cost: usize, sheets: Sheets, stack: usize) -> Sheets
-    where
-        B: Fn(Vec<u8>) -> S + Sync,
-        E: Fn(S, bool) -> Vec<u8> + Sync,
-    {
+    fn halves(&self, sections: &[Section<'_, S>], cost: usize, sheets: Sheets, stack: usize) -> Sheets {
         let Sheets([first, second]) = sheets;
         let (front, back) = sections.split_at(half(sections.iter().map(|section| section.cost), cost));
         thread::scope(|scope| {
@@ -71,11 +63,7 @@ impl<B, E> Hand<B, E> {
         })
     }
 
-    fn piece<S>(&self, sections: &[Section<'_, S>], sheet: Vec<u8>, last: bool) -> Vec<u8>
-    where
-        B: Fn(Vec<u8>) -> S,
-        E: Fn(S, bool) -> Vec<u8>,
-    {
+    fn piece(&self, sections: &[Section<'_, S>], sheet: Vec<u8>, last: bool) -> Vec<u8> {
         let mut writer = (self.begin)(sheet);
         for section in sections {
             (section.write)(&mut writer);
@@ -119,7 +107,7 @@ mod tests {
             sheet.extend_from_slice(if last { b"." } else { b"," });
             sheet
         };
-        let hand = Hand { begin: |sheet: Vec<u8>| sheet, end };
+        let hand = Hand { begin: &|sheet: Vec<u8>| sheet, end };
         let sections: Vec<_> = (b'a'..=b'f')
             .map(|letter| Section::new(1, move |sheet: &mut Vec<u8>| sheet.push(letter)))
             .collect();

@@ -28,7 +28,7 @@ trait Document {
     fn length(&self) -> usize;
 
     /// All of it, by a writer, or two, on sheets.
-    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets;
+    fn write<W: Writer>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets;
 }
 
 /// Writes it on `sheets`, or what there is of those.
@@ -116,6 +116,9 @@ impl<'a, W: Writer> Scribe<'a, W> {
     }
 }
 
+/// Rows, each with the place of its labels.
+type Rows<'a> = Vec<(Place, Row<'a>)>;
+
 type Section<'a, W> = halves::Section<'a, Scribe<'a, W>>;
 
 /// Families whose numbers are fetched together. The figures of many rows do not fit into a processor's cache
@@ -165,15 +168,13 @@ impl<W: Writer> Scribe<'_, W> {
         let mut columns = numbers.chunks(rows.len());
         for series in table {
             self.writer.family(&series.family);
-            let counts = series.family.kind == Kind::Counter;
             let columns: Vec<_> = parts(series).zip(&mut columns).collect();
             for (index, (place, row)) in rows.iter().enumerate() {
                 for (part, column) in &columns {
                     if let Some(value) = column[index] {
                         let at = if self.timestamps { part.of.at(row) } else { None };
-                        let created = counts.then(|| part.of.created(row)).flatten();
-                        let labels = shelf.with(*place, part.extra, &mut labels);
-                        self.sample(labels, Read { value, at, created });
+                        let read = Read { value, at, created: part.of.created(row) };
+                        self.sample(shelf.with(*place, part.extra, &mut labels), read);
                     }
                 }
             }

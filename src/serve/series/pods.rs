@@ -18,7 +18,7 @@ use super::pods_table::{
     POD_UNAVAILABLE, SAMPLE_AGE, SAMPLE_TIME, WINDOW,
 };
 use super::row::Row;
-use super::{Document, Read, Scribe, Section, sections};
+use super::{Document, Read, Rows, Scribe, Section, sections};
 use crate::model::document::{Reasons, Window};
 use crate::model::identity::{ContainerKind, KnownContainer};
 use crate::model::snapshot::Snapshot;
@@ -44,15 +44,13 @@ struct Pods<'a> {
     windows: Option<&'a Windows<'a>>,
 }
 
-type Rows<'a> = Vec<(Place, Row<'a>)>;
-
 impl Document for Pods<'_> {
     fn length(&self) -> usize {
         const OF_A_ROW: usize = 16 << 10;
         (self.snapshot.pods.len() + self.snapshot.containers.len()) * OF_A_ROW
     }
 
-    fn write<W: Writer + Send>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
+    fn write<W: Writer>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
         let Self { snapshot, pods: named, now, windows } = *self;
         let mut shelf = W::shelf(named.len() + snapshot.containers.len());
         let pods = pods(snapshot, named, &mut shelf);
@@ -77,7 +75,7 @@ impl Document for Pods<'_> {
         all.push(Section::new(containers.len(), |scribe| {
             scribe.unavailable(&CONTAINER_UNAVAILABLE, shelf, containers);
         }));
-        Hand { begin: |sheet| Scribe::new(writer(sheet), snapshot), end: Scribe::finish }.write(&all, sheets)
+        Hand { begin: &|sheet| Scribe::new(writer(sheet), snapshot), end: Scribe::finish }.write(&all, sheets)
     }
 }
 
