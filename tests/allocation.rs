@@ -15,6 +15,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use podvitals::aggregate::Aggregator;
@@ -105,7 +107,10 @@ struct Tree(PathBuf);
 
 impl Tree {
     fn new(containers: usize) -> Self {
-        let name = format!("podvitals-allocation-{}-{containers}", std::process::id());
+        // Two tests at once may want as many containers.
+        static TREES: AtomicU32 = AtomicU32::new(0);
+        let tree = TREES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("podvitals-allocation-{}-{tree}", std::process::id());
         let tree = Self(std::env::temp_dir().join(name));
         for path in std::iter::once(pod_path()).chain((0..containers).map(container_path)) {
             for (hierarchy, file, text) in FILES {

@@ -2,20 +2,20 @@
 //!
 //! # Why
 //! Reading must not cost more the more readers there are: the default query of each document costs
-//! one rendering a sweep, whoever asks. Other queries cannot be foreseen. They are shared as long as
-//! they fit into [`KEPT_BYTES`]; all of one sweep together may render [`NODES_PER_SWEEP`] times the
+//! one rendering a sweep, whoever asks, as long as what is asked for fits into
+//! [`common::KEPT_BYTES`](super::common::KEPT_BYTES). Other queries cannot be foreseen. They are shared as
+//! long as they fit into [`KEPT_BYTES`]; all of one sweep together may render [`NODES_PER_SWEEP`] times the
 //! node; and their answers, while slow clients still read them, may hold [`HELD_BYTES`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use super::exposition::Form;
-use super::paper::Paper;
-use super::reply::{Content, JSON, Keep, PROMETHEUS, Refusal};
+use super::common::{Common, Documents};
+use super::reply::{Content, Keep, Refusal, Rendered};
 use super::sheets::{Pieces, Sheets};
 use crate::model::time::Monotonic;
 
@@ -24,85 +24,6 @@ const HELD_BYTES: usize = 16 << 20;
 const NODES_PER_SWEEP: usize = 32;
 /// A small node's budget, in pods: someone asks for each pod by name, some of them often.
 const LEAST_PODS_PER_SWEEP: usize = 1024;
-
-/// A document that was rendered.
-#[derive(Debug)]
-pub(super) struct Rendered {
-    /// Ready to be sent.
-    pub(super) content: Content,
-    /// When: ages in the document are as of this instant.
-    pub(super) at: Monotonic,
-}
-
-/// What everybody asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Common {
-    /// `/api/v1/pods`.
-    Pods,
-    /// `/api/v1/containers`.
-    Containers,
-    /// `/api/v1/node`.
-    Node,
-    /// `/api/v1/map`.
-    Map,
-    /// `/metrics/resource`.
-    Resource,
-    /// `/metrics/cadvisor`, in each form.
-    CadvisorText,
-    /// The same.
-    CadvisorOpenMetrics,
-    /// The same.
-    CadvisorProtobuf,
-    /// `/metrics/pods`, in each form.
-    SeriesText,
-    /// The same.
-    SeriesOpenMetrics,
-    /// The same.
-    SeriesProtobuf,
-    /// `/stats/summary`.
-    Summary,
-    /// `/stats/summary?only_cpu_and_memory=true`.
-    CpuAndMemorySummary,
-    /// `/pods`.
-    KubeletPods,
-    /// `/api/v1/metric-export`.
-    HeapsterExport,
-}
-
-impl Common {
-    const COUNT: usize = 15;
-
-    /// Those with a hundred series for each container, which are written on the memory of the one before.
-    const LARGE: [Self; 6] = [
-        Self::CadvisorText,
-        Self::CadvisorOpenMetrics,
-        Self::CadvisorProtobuf,
-        Self::SeriesText,
-        Self::SeriesOpenMetrics,
-        Self::SeriesProtobuf,
-    ];
-
-    /// What it is written in.
-    pub(super) fn media_type(self) -> &'static str {
-        match self {
-            Self::Pods
-            | Self::Containers
-            | Self::Node
-            | Self::Map
-            | Self::Summary
-            | Self::CpuAndMemorySummary
-            | Self::KubeletPods
-            | Self::HeapsterExport => JSON,
-            Self::Resource => PROMETHEUS,
-            Self::CadvisorText | Self::SeriesText => Form::Text.media_type(),
-            Self::CadvisorOpenMetrics | Self::SeriesOpenMetrics => Form::OpenMetrics.media_type(),
-            Self::CadvisorProtobuf | Self::SeriesProtobuf => Form::Protobuf.media_type(),
-        }
-    }
-}
-
-/// Where the first who asks for a document leaves it for the others.
-type Place = Arc<OnceLock<Arc<Rendered>>>;
 
 /// The documents of one sweep.
 #[derive(Debug, Default)]
@@ -115,9 +36,7 @@ pub(super) struct Cache {
 struct Kept {
     /// What the documents show: a tick, or a generation of the map.
     version: u64,
-    common: [Place; Common::COUNT],
-    /// What the large ones of them were written on before.
-    papers: [Paper; Common::LARGE.len()],
+    common: Documents,
     others: BTreeMap<String, Arc<Rendered>>,
     others_bytes: usize,
     pods_rendered: usize,
@@ -127,31 +46,17 @@ impl Kept {
     /// Forgets all of an older version. `false` if `version` is itself the older one.
     fn turn_to(&mut self, version: u64) -> bool {
         if version > self.version {
-            let Self { mut common, papers, .. } = std::mem::take(self);
-            let mut written =
-                Common::LARGE.into_iter().map(|large| body(std::mem::take(&mut common[large as usize])));
-            let papers = papers.map(|paper| paper.next(written.next().flatten()));
-            *self = Self { version, papers, ..Self::default() };
+            let mut common = std::mem::take(&mut self.common);
+            common.turn();
+            *self = Self { version, common, ..Self::default() };
         }
         version == self.version
     }
-
-    /// Memory to write this document on.
-    fn memory_for(&mut self, document: Common) -> Sheets {
-        let paper = self.papers.iter_mut().zip(Common::LARGE).find(|(_, large)| *large == document);
-        paper.map(|(paper, _)| paper.take()).unwrap_or_default()
-    }
-}
-
-/// The pieces of a document that nobody else asks for any more.
-fn body(place: Place) -> Option<Pieces> {
-    let rendered = Arc::into_inner(place)?.into_inner()?;
-    Some(Arc::into_inner(rendered)?.content.into_plain())
 }
 
 impl Cache {
     /// The default query of `document`, rendered by the first who asks, on the memory that it is given; others
-    /// wait for that.
+    /// wait for that, or find it.
     pub(super) fn common<T: Into<Sheets>>(
         &self,
         version: u64,
@@ -162,10 +67,10 @@ impl Cache {
         let place = {
             let mut kept = self.kept();
             // A reader may still hold the snapshot before: it renders for itself.
-            if kept.turn_to(version) { kept.common[document as usize].clone() } else { Arc::default() }
+            if kept.turn_to(version) { kept.common.place(document) } else { Arc::default() }
         };
         let render = || {
-            let memory = self.kept().memory_for(document);
+            let memory = self.kept().common.memory_for(document);
             let written: Sheets = render(memory).into();
             Arc::new(rendered(written, document.media_type(), now))
         };
@@ -251,6 +156,7 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::reply::JSON;
     use std::cell::Cell;
 
     const NOW: Monotonic = Monotonic::from_nanos(1);
@@ -303,24 +209,6 @@ mod tests {
         (0..400).for_each(ask);
         let kept = KEPT_BYTES / 8001;
         assert_eq!(rendered.get(), 800 - kept, "no more than {kept} are kept");
-    }
-
-    #[test]
-    fn only_large_documents_keep_their_memory() {
-        let cache = Cache::default();
-        let capacity = |tick, document| {
-            let seen = Cell::new(0);
-            cache.common(tick, document, NOW, |mut memory| {
-                seen.set(memory.0[1].capacity());
-                memory.0[1].reserve(1 << 16);
-                memory.0[1].push(b'x');
-                memory
-            });
-            seen.get()
-        };
-        assert_eq!([1, 2].map(|tick| capacity(tick, Common::Pods)), [0, 0]);
-        assert_eq!(capacity(3, Common::SeriesText), 0);
-        assert!(capacity(4, Common::SeriesText) >= 1 << 16);
     }
 
     #[test]

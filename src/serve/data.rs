@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::app::App;
-use super::cache::Common;
+use super::common::Common;
 use super::native::pods::{NamedPod, Rendering};
 use super::native::window::{self, Windows};
 use super::native::{map as maps, node as nodes, pods as documents};

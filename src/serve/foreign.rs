@@ -4,7 +4,7 @@
 //! pure function in a file of its own.
 
 use super::app::App;
-use super::cache::Common;
+use super::common::Common;
 use super::dialect::Dialect;
 use super::exposition::Form;
 use super::native::pods::{NamedPod, in_order};

@@ -14,6 +14,7 @@ mod access;
 mod app;
 mod cache;
 mod cadvisor;
+mod common;
 mod connection;
 mod crowd;
 mod data;

@@ -14,6 +14,8 @@ const KEPT_IDLE: u32 = 90;
 #[derive(Debug, Default)]
 pub(super) struct Paper {
     memory: Sheets,
+    /// How much of it was written on: more may be reserved.
+    bytes: usize,
     /// Sweeps that have passed without a document on it.
     idle: u32,
 }
@@ -21,14 +23,21 @@ pub(super) struct Paper {
 impl Paper {
     /// Empty memory to write on.
     pub(super) fn take(&mut self) -> Sheets {
+        self.bytes = 0;
         std::mem::take(&mut self.memory)
+    }
+
+    /// How much memory that is.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What there is a sweep later: the memory of `written` if nobody reads that any more, or else this paper,
     /// for as long as a next document may be expected.
     pub(super) fn next(self, written: Option<Pieces>) -> Self {
+        let bytes = written.as_ref().map_or(0, Pieces::len);
         match written.map(Pieces::into_blank).filter(Sheets::is_there) {
-            Some(memory) => Self { memory, idle: 0 },
+            Some(memory) => Self { memory, bytes, idle: 0 },
             None if self.idle < KEPT_IDLE => Self { idle: self.idle + 1, ..self },
             None => Self::default(),
         }
@@ -60,7 +69,9 @@ mod tests {
         let document = written();
         let places = [&document.first, &document.rest].map(|piece| piece.as_ptr());
         let mut paper = Paper::default().next(Some(document));
+        assert_eq!(paper.bytes(), "a document in two".len());
         let memory = paper.take();
+        assert_eq!(paper.bytes(), 0);
         assert_eq!(memory.0.each_ref().map(|sheet| (sheet.as_ptr(), sheet.len())), places.map(|at| (at, 0)));
         assert_eq!(capacities(memory), [LARGE, LARGE]);
         assert_eq!(capacities(paper.take()), [0, 0], "it cannot be taken twice");

@@ -14,6 +14,7 @@ use hyper::{Response, StatusCode};
 
 use super::dialect::Dialect;
 use super::sheets::Pieces;
+use crate::model::time::Monotonic;
 
 /// One answer, complete but for a [`Rest`].
 pub(super) type Reply = Response<Bytes>;
@@ -73,6 +74,11 @@ impl Content {
         self.plain.len()
     }
 
+    /// The same, and those of the compressed form if there is one.
+    pub(super) fn bytes(&self) -> usize {
+        self.len() + self.zipped.get().and_then(Option::as_ref).map_or(0, Bytes::len)
+    }
+
     /// As rendered.
     pub(super) fn plain(&self) -> Bytes {
         self.plain.joined()
@@ -111,6 +117,15 @@ impl Content {
         });
         zipped.as_ref()
     }
+}
+
+/// A document that was rendered.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    /// Ready to be sent.
+    pub(super) content: Content,
+    /// When: ages in the document are as of this instant.
+    pub(super) at: Monotonic,
 }
 
 /// An answer without body: the client has it already.

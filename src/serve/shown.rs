@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 
 use super::app::App;
-use super::cache::{Common, Rendered};
+use super::common::Common;
 use super::native::pods::NamedPod;
-use super::reply::{Keep, Refusal, Reply, not_modified};
+use super::reply::{Keep, Refusal, Rendered, Reply, not_modified};
 use super::routes::Asked;
 use super::sheets::Sheets;
 use crate::model::snapshot::Snapshot;

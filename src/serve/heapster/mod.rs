@@ -19,7 +19,7 @@ mod table;
 use std::sync::LazyLock;
 
 use super::app::App;
-use super::cache::Common;
+use super::common::Common;
 use super::dialect::Dialect;
 use super::reply::{Content, JSON, Keep, Refusal, Reply, json, quoted};
 use super::routes::Asked;
