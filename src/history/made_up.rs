@@ -71,9 +71,14 @@ pub(super) fn container_id(number: u64) -> ContainerId {
     ContainerId::new(&format!("{number:064x}")).unwrap()
 }
 
-pub(super) fn cgroup(path: String, role: CgroupRole) -> CgroupTarget {
+/// What names the cgroup of a pod; a container's own number names that of it.
+pub(super) fn pod_id(pod: u64) -> u64 {
+    1_000_000 + pod
+}
+
+pub(super) fn cgroup(id: u64, path: String, role: CgroupRole) -> CgroupTarget {
     CgroupTarget {
-        id: TargetId(1),
+        id: TargetId(id),
         path: CgroupPath::new(path),
         role,
         first_seen: Monotonic::default(),
@@ -100,14 +105,14 @@ pub(super) fn pod_target(pod: &Made) -> PodTarget {
     let mut known = KnownPod::named(uid(pod.pod), "default", &pod.name, Source::Cri);
     known.containers = pod.containers.iter().map(|number| known_container(*number)).collect();
     let child = |number: &u64| ContainerTarget {
-        cgroup: cgroup(format!("pod{}/{number}", pod.pod), CgroupRole::Container),
+        cgroup: cgroup(*number, format!("pod{}/{number}", pod.pod), CgroupRole::Container),
         container_id: container_id(*number),
         known: Some(Arc::new(known_container(*number))),
     };
     PodTarget {
         id: TargetId(1),
         runtime_uid: uid(pod.pod),
-        cgroup: cgroup(format!("pod{}", pod.pod), CgroupRole::Pod),
+        cgroup: cgroup(pod_id(pod.pod), format!("pod{}", pod.pod), CgroupRole::Pod),
         containers: pod.containers.iter().map(child).collect(),
         known: Some(Arc::new(known)),
         sandbox: None,

@@ -2,12 +2,14 @@
 //!
 //! Each second one [`Frame`] is put on the [`Shelf`], and the oldest go: those that are too old, and, on a
 //! node that is larger than was foreseen, as many as it takes to stay within the bytes. What ended is
-//! noticed in every sweep, also where there are several a second, and kept beside the frames.
+//! noticed in every sweep, also where there are several a second, and kept beside the frames. So is a digest of
+//! each that lives, as far back as this process goes: in bytes of its own.
 //!
 //! # Why bytes, and not frames
 //! Nobody knows at start how many pods there will be. What a pod may cost its neighbours must not depend
 //! on that: the bound is reckoned from the time to keep alone, and said at start.
 
+mod digesting;
 mod ended;
 #[cfg(test)]
 mod made_up;
@@ -44,11 +46,14 @@ const ENDED_BYTES: usize = 256 << 10;
 pub struct Recorder {
     shelf: Arc<Shelf>,
     every: Duration,
+    /// What frames and ends may take.
+    limit: usize,
     rosters: Rosters,
     /// For each frame on the shelf its bytes, and those of the names that go with it.
     charges: VecDeque<usize>,
     charged: usize,
     ended_bytes: usize,
+    digest_bytes: usize,
     last: Option<Monotonic>,
     buffer: Vec<u8>,
 }
@@ -60,16 +65,21 @@ impl Recorder {
         let frames = usize::try_from(span.as_nanos() / every.as_nanos().max(1)).unwrap_or(usize::MAX);
         let frames = frames.saturating_add(1);
         let of_frames = frames.saturating_mul(ROWS_FORESEEN * Frame::BYTES_PER_ROW).max(LEAST_BYTES);
-        let (limit, ended) =
-            if span.is_zero() { (0, 0) } else { (of_frames.saturating_add(ENDED_BYTES), ENDED) };
-        let room = if span.is_zero() { 0 } else { frames.saturating_add(1) };
+        let limit = of_frames.saturating_add(ENDED_BYTES);
+        let (all, room, ended) = if span.is_zero() {
+            (0, 0, 0)
+        } else {
+            (limit.saturating_add(digesting::MOST_BYTES), frames.saturating_add(1), ENDED)
+        };
         Self {
-            shelf: Arc::new(Shelf::new(span, limit, room, ended)),
+            shelf: Arc::new(Shelf::new(span, all, room, ended)),
             every,
+            limit,
             rosters: Rosters::default(),
             charges: VecDeque::with_capacity(room),
             charged: 0,
             ended_bytes: 0,
+            digest_bytes: 0,
             last: None,
             buffer: Vec::new(),
         }
@@ -90,8 +100,13 @@ impl Recorder {
         }
         if self.is_due(now) {
             self.put(now);
+            let every = self.every;
+            self.digest_bytes = self.shelf.change_digests(|digests| {
+                digesting::add(digests, now, every);
+                digesting::bytes(digests)
+            });
         }
-        self.shelf.set_bytes(self.bytes());
+        self.shelf.set_bytes(self.bytes() + self.digest_bytes);
     }
 
     /// Where sweeps are more frequent than frames, the one that is nearest to its time becomes one.
@@ -115,10 +130,10 @@ impl Recorder {
         }) {
             self.drop_oldest();
         }
-        while self.bytes() + packing.bytes() > self.shelf.limit_bytes() && !self.charges.is_empty() {
+        while self.bytes() + packing.bytes() > self.limit && !self.charges.is_empty() {
             self.drop_oldest();
         }
-        if self.bytes() + packing.bytes() > self.shelf.limit_bytes() {
+        if self.bytes() + packing.bytes() > self.limit {
             // Not even one frame of this node fits. Its names are not kept for it either.
             self.rosters.forget();
             return;
@@ -133,7 +148,7 @@ impl Recorder {
         self.charged -= self.charges.pop_front().unwrap_or_default();
     }
 
-    /// All of it: frames, names, ends, and the lists they are in.
+    /// Frames, names, ends, and the lists they are in.
     fn bytes(&self) -> usize {
         let lists = self.charges.capacity() * (size_of::<usize>() + size_of::<Arc<Frame>>())
             + ENDED * size_of::<Arc<Ended>>();
@@ -143,8 +158,7 @@ impl Recorder {
     fn note_ended(&mut self, before: &Snapshot, now: &Snapshot) {
         let changes = Changes::between(before, now);
         let span = self.shelf.span();
-        let oldest = now.clock.monotonic.as_nanos().saturating_sub(nanos(span));
-        let oldest = Monotonic::from_nanos(oldest);
+        let oldest = now.clock.monotonic.before(span);
         self.ended_bytes = self.shelf.change_ended(|ended| {
             if let Some(changes) = changes {
                 changes.apply(ended);
@@ -160,8 +174,4 @@ impl Recorder {
             bytes
         });
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

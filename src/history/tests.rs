@@ -2,8 +2,10 @@
 
 use super::ENDED;
 use super::Recorder;
+use super::digesting;
 use crate::model::history::Cause;
 use crate::model::history::CgroupSample;
+use crate::model::history::Digest;
 use crate::model::history::Ended;
 use crate::model::history::Final;
 use crate::model::history::Frame;
@@ -16,6 +18,7 @@ use crate::model::snapshot::IoRates;
 use crate::model::snapshot::NetworkRates;
 use crate::model::snapshot::Rate;
 use crate::model::snapshot::Snapshot;
+use crate::model::target::TargetId;
 use crate::model::target::TargetSet;
 use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
@@ -31,6 +34,7 @@ use super::made_up::container_id;
 use super::made_up::foreseen;
 use super::made_up::known_container;
 use super::made_up::made;
+use super::made_up::pod_id;
 use super::made_up::pod_target;
 use super::made_up::snapshot;
 use super::made_up::targets;
@@ -58,7 +62,8 @@ fn held(shelf: &Shelf) -> usize {
             bytes += if names.insert(Arc::as_ptr(container).cast()) { container.bytes() } else { 0 };
         }
     }
-    bytes + shelf.ended(u64::MAX).iter().map(|ended| ended.bytes()).sum::<usize>()
+    let digests = shelf.change_digests(|digests| digests.values().map(Digest::bytes).sum::<usize>());
+    bytes + shelf.ended(u64::MAX).iter().map(|ended| ended.bytes()).sum::<usize>() + digests
 }
 
 fn ends(recorder: &Recorder) -> Vec<Arc<Ended>> {
@@ -124,7 +129,7 @@ fn five_minutes_of_what_was_foreseen_fit() {
     let shelf = recorder.shelf();
     assert_eq!(shelf.covered(), 5 * MINUTE, "in {} of {} bytes", shelf.bytes(), shelf.limit_bytes());
     assert_eq!(all(shelf).len(), 301);
-    assert!(shelf.limit_bytes() < 11 << 20, "{}", shelf.limit_bytes());
+    assert!(shelf.limit_bytes() < 17 << 20, "{}", shelf.limit_bytes());
     assert!(shelf.bytes() <= shelf.limit_bytes() && shelf.bytes() >= held(shelf));
 }
 
@@ -137,6 +142,8 @@ fn of_a_larger_node_less_is_kept_and_the_newest_of_it() {
         recorder.record(None, &snapshot(tick, &pods, &targets));
         assert!(recorder.shelf().bytes() <= recorder.shelf().limit_bytes());
     }
+    let digests = recorder.shelf().change_digests(|digests| digests.len());
+    assert_eq!(digests, 1536, "of 2,501 cgroups");
     let ticks: Vec<u64> = all(recorder.shelf()).iter().map(|frame| frame.tick).collect();
     assert_eq!(ticks.last(), Some(&200));
     assert!((30..60).contains(&ticks.len()), "{} frames of 2,500 rows", ticks.len());
@@ -151,7 +158,8 @@ fn a_node_of_which_not_one_frame_fits_is_not_kept_and_costs_nothing() {
     recorder.record(None, &snapshot(1, &pods, &targets));
     let shelf = recorder.shelf();
     assert_eq!(all(shelf).len(), 0);
-    assert!(shelf.bytes() < 64 << 10, "{} bytes for nothing", shelf.bytes());
+    let bytes = shelf.bytes() - shelf.change_digests(|digests| digesting::bytes(digests));
+    assert!(bytes < 64 << 10, "{bytes} bytes for nothing");
     let few = &pods[..2];
     recorder.record(None, &snapshot(2, few, &self::targets(few)));
     assert_eq!(all(recorder.shelf()).len(), 1, "it goes on once there is room");
@@ -186,6 +194,34 @@ fn without_history_nothing_is_kept() {
     let shelf = recorder.shelf();
     assert!(shelf.is_off());
     assert_eq!((all(shelf).len(), ends(&recorder).len(), shelf.limit_bytes(), shelf.bytes()), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_digest_is_of_one_cgroup_for_as_long_as_it_lives() {
+    let (first, second) = ([made(1, [10, 11]), made(2, [20])], [made(1, [11, 12])]);
+    let digest = |recorder: &Recorder, id: Option<u64>| {
+        let digest = recorder.shelf().digest(id.map(TargetId))?;
+        let used = digest.used(MINUTE, Monotonic::from_nanos(5 * SECOND));
+        Some((used.covered.as_secs(), used.millicores.count, used.memory.max))
+    };
+    let mut recorder = Recorder::new(MINUTE, Duration::from_secs(1));
+    for (tick, pods) in (1..).zip([&first[..], &first, &second, &second, &second]) {
+        recorder.record(None, &snapshot(tick, pods, &targets(pods)));
+    }
+    let told = [10, 11, 12, 20, pod_id(1), pod_id(2)].map(|id| digest(&recorder, Some(id)));
+    let working_set = |unit: u64| (160 << 20) as f32 + (unit * 4096) as f32;
+    assert_eq!(
+        told,
+        [
+            None,
+            Some((5, 5, working_set(11))),
+            Some((3, 3, working_set(12))),
+            None,
+            Some((5, 5, working_set(1001))),
+            None,
+        ]
+    );
+    assert_eq!(digest(&recorder, None), Some((5, 0, 0.0)), "of this node nothing is known");
 }
 
 #[test]

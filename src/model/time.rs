@@ -25,6 +25,11 @@ impl Monotonic {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
 
+    /// The instant `earlier` before, saturating at the start of the clock.
+    pub fn before(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(earlier.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The instant `after` later, saturating at the end of the clock.
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use podvitals::model::document::PodList;
 use podvitals_testbed::Container;
@@ -20,6 +22,7 @@ use crate::find::container;
 use crate::find::pod;
 use crate::network::PORT;
 use crate::network::while_quiet_seeing;
+use crate::oracle;
 use crate::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,6 +160,38 @@ pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_
     for pod in [made, server] {
         pod.stop().await.unwrap();
     }
+}
+
+/// Of a process that has been there as long as the daemon that watches it: what the kernel has counted since.
+pub(crate) async fn a_summary_goes_back_as_far_as_the_daemon_does(stage: Arc<Stage>) {
+    let watched = &stage.confined_container;
+    stage.full.next_list().await;
+    let asked = name(watched, &stage.profile);
+    let summary = get(&stage.full, &format!("/api/v2.0/summary{asked}"));
+    let used = oracle::number(watched.cgroup_dir("cpuacct").unwrap().join("cpuacct.usage")) as f64 / 1e9;
+    let number = |of: &Value, key: &str| of[key].as_f64().unwrap_or_else(|| panic!("no {key}: {of}"));
+    let [minute, hour, day] =
+        ["minute_usage", "hour_usage", "day_usage"].map(|usage| &summary[&asked][usage]["cpu"]);
+    let seconds = number(day, "count");
+    let told = number(day, "mean") / 1000.0 * seconds;
+    println!("       {told:.2} s of CPU time in {seconds} s, {used:.2} of them by the kernel's count");
+    // The daemon came a moment after it, and a mean is in whole thousandths of a core.
+    assert!((told - used).abs() <= 0.1 * used + 0.0005 * seconds + 0.5, "{told} {used}: {summary}");
+    assert!(number(hour, "count") >= number(minute, "count"), "{summary}");
+    let alive = number(day, "count") - alive(&stage.full);
+    assert!((-5.0..=5.0).contains(&alive), "{alive} samples more than seconds: {summary}");
+    let memory = &summary[&asked]["day_usage"]["memory"];
+    let most = oracle::number(watched.cgroup_dir("memory").unwrap().join("memory.max_usage_in_bytes"));
+    assert!(number(memory, "max") <= most as f64 && number(memory, "fifty") >= 1e6, "{most}: {memory}");
+}
+
+/// Seconds since the daemon started.
+fn alive(daemon: &Daemon) -> f64 {
+    let metrics = daemon.get("/metrics").body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("podvitals_start_time_seconds "));
+    let start: f64 = line.unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs_f64() - start
 }
 
 /// Reads events as they come, up to one that is waited for.

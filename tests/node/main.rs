@@ -144,6 +144,8 @@ async fn main() -> std::process::ExitCode {
         confinement::nothing_needs_to_be_written,
         confinement::it_ends_when_told_in_mid_sweep_and_starts_again_after_any_end,
         confinement::pods_that_take_every_core_do_not_hold_it_up,
+        // Last: the longer ago the daemons were started, the more it shows.
+        cadvisor_rest::a_summary_goes_back_as_far_as_the_daemon_does,
     ];
     let badly = tests![badly::it_ends_with_everything_in_its_hands];
     let soak = tests![soak::nothing_grows_while_pods_come_and_go];

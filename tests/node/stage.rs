@@ -21,7 +21,8 @@ pub(crate) struct Stage {
     /// In a pod: uid 65532, no capability, namespaces of its own, the host's `/proc` and
     /// `/sys/fs/cgroup` read-only, no runtime socket.
     pub(crate) confined: Daemon,
-    profile: Pod,
+    /// The pod it is in.
+    pub(crate) profile: Pod,
     /// The process of `confined`, as the host sees it.
     pub(crate) confined_pid: u32,
     /// The container it is in.

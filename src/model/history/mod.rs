@@ -5,9 +5,12 @@
 //! in it: frames between two changes share one [`Roster`], which holds names, those of cgroups among them, and
 //! nothing else: no descriptors. [`Frame::BYTES_PER_ROW`] is what a row is reckoned at.
 //!
+//! Beside the frames stands a [`Digest`] of each that lives, which goes back further and says less.
+//!
 //! # Why packed
 //! Five minutes at 110 pods and 220 containers are 100,000 rows. As structs they would take 35 MiB.
 
+mod digest;
 mod ended;
 mod names;
 mod numbers;
@@ -47,6 +50,9 @@ use self::numbers::Writer;
 use self::packed::Packed;
 use self::packed::kept;
 
+pub use self::digest::Digest;
+pub use self::digest::Spread;
+pub use self::digest::Used;
 pub use self::ended::Cause;
 pub use self::ended::Ended;
 pub use self::ended::Final;
@@ -54,6 +60,7 @@ pub use self::names::PastContainer;
 pub use self::names::PastPod;
 pub use self::names::Roster;
 pub use self::names::RosterPod;
+pub use self::shelf::Digests;
 pub use self::shelf::Shelf;
 
 /// Frames are no closer together than this.

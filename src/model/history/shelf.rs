@@ -3,8 +3,10 @@
 //! # Why a lock
 //! It is held for as long as it takes to copy pointers or to move one: microseconds. Frames are packed
 //! before and taken apart after, by whoever wants them, and freed by whoever is last. A list that is made
-//! anew each second would need no lock, and would cost an allocation that grows with the history.
+//! anew each second would need no lock, and would cost an allocation that grows with the history. Digests, of
+//! which each sweep changes all, have a lock of their own, and are copied one by one.
 
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -14,18 +16,24 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::model::target::TargetId;
 use crate::model::time::Monotonic;
 
+use super::Digest;
 use super::Ended;
 use super::Frame;
 
-/// Frames of the last minutes, and what ended in them.
+/// The past of each cgroup; of `None`: of the node.
+pub type Digests = HashMap<Option<TargetId>, Digest>;
+
+/// Frames of the last minutes, what ended in them, and digests of what lives.
 #[derive(Debug, Default)]
 pub struct Shelf {
     span: Duration,
     limit_bytes: usize,
     bytes: AtomicUsize,
     kept: Mutex<Kept>,
+    digests: Mutex<Digests>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +46,13 @@ impl Shelf {
     /// Room for what happens in `span`, in no more than `limit_bytes`: `frames` frames and what ended.
     pub fn new(span: Duration, limit_bytes: usize, frames: usize, ended: usize) -> Self {
         let kept = Kept { frames: VecDeque::with_capacity(frames), ended: VecDeque::with_capacity(ended) };
-        Self { span, limit_bytes, bytes: AtomicUsize::new(0), kept: Mutex::new(kept) }
+        Self {
+            span,
+            limit_bytes,
+            bytes: AtomicUsize::new(0),
+            kept: Mutex::new(kept),
+            digests: Mutex::default(),
+        }
     }
 
     /// Whether anything is kept at all.
@@ -88,6 +102,16 @@ impl Shelf {
         kept.ended.iter().filter(|ended| ended.gone_tick <= tick).cloned().collect()
     }
 
+    /// The past of one cgroup, where it is kept.
+    pub fn digest(&self, of: Option<TargetId>) -> Option<Digest> {
+        locked(&self.digests).get(&of).cloned()
+    }
+
+    /// Changes the digests.
+    pub fn change_digests<T>(&self, with: impl FnOnce(&mut Digests) -> T) -> T {
+        with(&mut locked(&self.digests))
+    }
+
     /// Puts a frame on the shelf.
     pub fn push(&self, frame: Arc<Frame>) {
         self.kept().frames.push_back(frame);
@@ -114,6 +138,10 @@ impl Shelf {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.kept)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

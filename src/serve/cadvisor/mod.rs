@@ -218,20 +218,14 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
         _ => found(snapshot, call, options)?,
     };
     let few = |render: &dyn Fn() -> Vec<u8>| shown.other(JSON, found.len(), &[], render);
-    // A summary is of all there is, however many samples are asked for.
-    let count = options.range.count.filter(|_| call.kind != "summary");
-    let range = within(Range { count, ..options.range }, found.len());
+    let range = within(options.range, found.len());
     let past = || Past::new(&app.published.history, snapshot, &found, range);
     match call.kind {
         "spec" => few(&|| json(&each(&found, |cgroup| Some(Spec::new(snapshot, cgroup, true))))),
         "appmetrics" => few(&|| json(&each(&found, |_| Some(object!({}))))),
         "ps" => few(&|| json(&object!([]))),
         "summary" => {
-            let past = past();
-            shown.other(JSON, cost(&past), &[], || {
-                let mut samples = past.samples().into_iter();
-                json(&each(&found, |_| Summary::of(&samples.next()?)))
-            })
+            few(&|| json(&each(&found, |cgroup| Summary::of(snapshot, &app.published.history, cgroup))))
         }
         kind => {
             let past = past();

@@ -1,17 +1,19 @@
-//! `summary`: what was used in the last minute, hour and day, as far as history goes back (pure).
-//!
-//! cAdvisor condenses minutes into percentiles of percentiles; here each is taken over the samples themselves.
+//! `summary`: what was used in the last minute, hour and day, as far as this process goes back (pure).
+
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::super::time::rfc3339;
+use super::cgroups::{Cgroup, What};
 use super::sample::Sample;
+use crate::model::history::{Digest, Shelf, Spread};
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Monotonic;
 
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-
-const SECOND: u64 = 1_000_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// CPU in thousandths of a core, memory (the working set) in bytes.
 #[derive(Debug, Serialize)]
@@ -33,7 +35,7 @@ struct Latest {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Usage {
-    percent_complete: u64,
+    percent_complete: u128,
     cpu: Percentiles,
     memory: Percentiles,
 }
@@ -53,74 +55,60 @@ struct Known {
     fifty: u64,
     ninety: u64,
     ninetyfive: u64,
-    count: usize,
+    count: u32,
 }
 
 impl Summary {
-    /// Out of samples, oldest first. `None`: there is none.
-    pub(super) fn of(samples: &[Sample]) -> Option<Self> {
-        let last = samples.last()?;
-        let usage = |length: u64| {
-            let end = last.at.as_unix_nanos();
-            let since = |sample: &Sample| end.saturating_sub(sample.at.as_unix_nanos());
-            let from = samples.partition_point(|sample| since(sample) >= length * SECOND);
-            let within = &samples[from..];
-            let covered = within.first().map_or(0, since);
-            // The first sample stands for the time before it: of 60 seconds there are 60 samples, 59 apart.
-            let each = covered / (within.len() as u64 - 1).max(1);
+    /// Of a cgroup in the sweep that is shown. `None`: nothing was read of it.
+    pub(super) fn of(snapshot: &Snapshot, shelf: &Shelf, cgroup: &Cgroup<'_>) -> Option<Self> {
+        let past = match cgroup.what {
+            What::Node => shelf.digest(None),
+            What::Pod(pod) => shelf.digest(Some(pod.target.cgroup.id)),
+            What::Container(_, _, child) => shelf.digest(Some(child.cgroup.id)),
+            What::Sandbox(..) | What::Slice => None,
+        };
+        let last = Sample::now(snapshot, cgroup)?;
+        Some(Self::new(&last, past.as_ref(), snapshot.clock.monotonic))
+    }
+
+    fn new(last: &Sample, past: Option<&Digest>, sweep: Monotonic) -> Self {
+        let usage = |length: Duration| {
+            let used = past.map(|past| past.used(length, sweep)).unwrap_or_default();
             Usage {
-                percent_complete: ((covered + each) * 100 / (length * SECOND)).min(100),
-                cpu: percentiles(within.iter().filter_map(millicores).collect()),
-                memory: percentiles(within.iter().filter_map(working_set).collect()),
+                percent_complete: used.covered.as_millis() * 100 / length.as_millis(),
+                cpu: percentiles(used.millicores),
+                memory: percentiles(used.memory),
             }
         };
-        Some(Self {
+        let millicores = last.cpu.and_then(|cpu| cpu.cores).map(|cores| whole(cores.per_second * 1000.0));
+        let memory = last.memory.and_then(|memory| memory.working_set_bytes());
+        Self {
             timestamp: rfc3339(last.at),
-            latest_usage: Latest { cpu: millicores(last), memory: working_set(last) },
+            latest_usage: Latest { cpu: millicores, memory },
             minute_usage: usage(MINUTE),
             hour_usage: usage(HOUR),
             day_usage: usage(DAY),
-        })
+        }
     }
 }
 
-/// Of the sweep's own rate.
-fn millicores(sample: &Sample) -> Option<u64> {
-    let cores = sample.cpu?.cores?.per_second;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    let millicores = (cores * 1000.0).round() as u64;
-    cores.is_finite().then_some(millicores)
-}
-
-fn working_set(sample: &Sample) -> Option<u64> {
-    sample.memory?.working_set_bytes()
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a mean of figures far below 2^53"
-)]
-fn percentiles(mut samples: Vec<u64>) -> Percentiles {
-    samples.sort_unstable();
-    let Some(max) = samples.last().copied() else { return Percentiles::default() };
-    let count = samples.len();
-    let mean = samples.iter().map(|sample| *sample as f64).sum::<f64>() / count as f64;
-    let squares: f64 = samples.iter().map(|sample| (*sample as f64 - mean).powi(2)).sum();
-    let std = if count > 1 { (squares / (count as f64 - 1.0)).sqrt() } else { 0.0 };
-    // The smallest sample that so many in a hundred do not exceed: a figure that was measured.
-    let at = |percent: usize| samples[(count * percent).div_ceil(100).clamp(1, count) - 1];
-    let known = Known {
-        mean: mean as u64,
-        std: std as u64,
-        max,
-        fifty: at(50),
-        ninety: at(90),
-        ninetyfive: at(95),
+fn percentiles(spread: Spread) -> Percentiles {
+    let Spread { count, mean, deviation, fifty, ninety, ninety_five, max } = spread;
+    let known = (count > 0).then(|| Known {
+        mean: whole(mean.into()),
+        std: whole(deviation.into()),
+        max: whole(max.into()),
+        fifty: whole(fifty.into()),
+        ninety: whole(ninety.into()),
+        ninetyfive: whole(ninety_five.into()),
         count,
-    };
-    Percentiles { present: true, known: Some(known) }
+    });
+    Percentiles { present: known.is_some(), known }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
 }
 
 #[cfg(test)]
@@ -129,11 +117,11 @@ mod tests {
     use crate::model::counters::{MemoryCounters, PressureCounters};
     use crate::model::time::WallTime;
 
-    fn sample(second: u64, usage_bytes: u64) -> Sample {
+    fn sample(usage_bytes: u64) -> Sample {
         let memory =
             MemoryCounters { usage_bytes, inactive_file_bytes: Some(0), ..MemoryCounters::default() };
         Sample {
-            at: WallTime::from_unix_nanos(1_795_222_923 * SECOND + second * SECOND),
+            at: WallTime::from_unix_nanos(1_795_222_923_000_000_000),
             cpu: None,
             memory: Some(memory),
             disks: None,
@@ -145,14 +133,18 @@ mod tests {
 
     #[test]
     fn a_minute_has_sixty_seconds_and_the_rest_is_for_the_hour() {
-        let samples: Vec<Sample> = (0..90).map(|second| sample(second, second + 1)).collect();
-        let summary = Summary::of(&samples).unwrap();
+        let second = |second: u64| Monotonic::from_nanos(second * 1_000_000_000);
+        let mut digest = Digest::new(second(100));
+        for at in 1..=90 {
+            digest.add(second(100 + at), Duration::from_secs(1), None, Some(at));
+        }
+        let summary = Summary::new(&sample(90), Some(&digest), second(190));
         let known = |usage: &Usage| (usage.percent_complete, usage.memory.known.as_ref().unwrap().count);
         assert_eq!(known(&summary.minute_usage), (100, 60));
         assert_eq!(known(&summary.hour_usage), (2, 90));
         assert_eq!(known(&summary.day_usage), (0, 90));
         let minute = summary.minute_usage.memory.known.unwrap();
-        assert_eq!((minute.mean, minute.max, minute.std), (60, 90, 17));
+        assert_eq!((minute.mean, minute.max, minute.std), (61, 90, 17));
         assert_eq!((minute.fifty, minute.ninety, minute.ninetyfive), (60, 84, 87));
         assert_eq!(summary.minute_usage.cpu, Percentiles::default(), "no rate, no figure");
         assert!(!summary.minute_usage.cpu.present);
@@ -160,10 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn one_sample_is_a_summary_and_none_is_not() {
-        let one = Summary::of(&[sample(0, 7)]).unwrap();
-        assert_eq!(one.day_usage.memory.known.unwrap().ninety, 7);
-        assert_eq!(one.minute_usage.percent_complete, 0);
-        assert!(Summary::of(&[]).is_none());
+    fn without_a_past_there_is_the_last_sample() {
+        let summary = Summary::new(&sample(7), None, Monotonic::default());
+        assert_eq!(summary.latest_usage.memory, Some(7));
+        for usage in [summary.minute_usage, summary.hour_usage, summary.day_usage] {
+            assert_eq!((usage.percent_complete, usage.cpu.present, usage.memory.present), (0, false, false));
+        }
     }
 }

@@ -149,8 +149,7 @@ impl Seen {
 
     /// Something was read at `at`, of the time that had passed.
     fn reaches(&mut self, at: Monotonic, of: Option<Duration>) {
-        let nanos = of.map_or(0, |of| u64::try_from(of.as_nanos()).unwrap_or(u64::MAX));
-        let from = Monotonic::from_nanos(at.as_nanos().saturating_sub(nanos));
+        let from = at.before(of.unwrap_or_default());
         self.from = Some(self.from.map_or(from, |first| first.min(from)));
         self.to = self.to.max(Some(at));
     }

@@ -344,6 +344,9 @@ func (r *reader) withoutClient() {
 	var summary map[string]v2.DerivedStats
 	if r.raw("/api/v2.0/summary"+r.container, &summary) {
 		of := summary[r.container]
+		hour, day := of.HourUsage, of.DayUsage
+		r.must(day.Cpu.Count >= hour.Cpu.Count && hour.Cpu.Count >= of.MinuteUsage.Cpu.Count && day.Memory.Present &&
+			hour.Memory.Max >= of.MinuteUsage.Memory.Max, "v2.0 summary, of an hour and a day: %+v", of)
 		r.told.Latest, r.told.MinuteSamples = of.LatestUsage, of.MinuteUsage.Cpu.Count
 		minute := of.MinuteUsage
 		r.must(len(summary) == 1 && !of.Timestamp.IsZero() && of.LatestUsage.Memory > 0, "v2.0 summary: %+v", summary)
