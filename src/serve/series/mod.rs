@@ -121,9 +121,10 @@ type Rows<'a> = Vec<(Place, Row<'a>)>;
 
 type Section<'a, W> = halves::Section<'a, Scribe<'a, W>>;
 
-/// Families whose numbers are fetched together. The figures of many rows do not fit into a processor's cache
-/// beside their labels: they are walked through once for so many families, not once for each.
-const FAMILIES: usize = 8;
+/// Numbers of a row that are fetched together, of one family or of several. The figures of many rows do not fit into
+/// a processor's cache beside their labels: they are walked through once for so many numbers, not once for each.
+/// More would make columns that do not fit either, and halves that are less alike.
+const TOGETHER: usize = 8;
 
 /// Rows of which one number after the other is fetched, while their figures are at hand.
 const ROWS: usize = 16;
@@ -144,13 +145,28 @@ fn fetch<'t, T>(
     }
 }
 
+/// Families one after the other that have so many parts, but at least one.
+fn runs(mut table: &'static [Series]) -> impl Iterator<Item = &'static [Series]> {
+    std::iter::from_fn(move || {
+        let mut parts = 0;
+        let fits = |series: &&Series| {
+            parts += series.parts.len();
+            parts <= TOGETHER
+        };
+        let families = table.iter().take_while(fits).count().max(1);
+        let (run, rest) = table.split_at_checked(families)?;
+        table = rest;
+        Some(run)
+    })
+}
+
 /// The families of a table, of all rows, as sections.
 fn sections<'a, W: Writer>(
     table: &'static [Series],
     shelf: &'a Shelf,
     rows: &'a [(Place, Row<'a>)],
 ) -> impl Iterator<Item = Section<'a, W>> {
-    table.chunks(FAMILIES).map(move |table| {
+    runs(table).map(move |table| {
         let cost: usize = table.iter().flat_map(|series| series.parts).map(Part::cost).sum();
         Section::new(cost * rows.len(), move |scribe| scribe.series(table, shelf, rows))
     })
@@ -199,4 +215,23 @@ pub(super) fn device_paths(snapshot: &Snapshot) -> BTreeMap<DeviceNumber, String
 /// A number, if it is one: limits and requests come from files and quantities of others.
 fn finite(value: f64) -> Option<Value> {
     value.is_finite().then_some(Value::Float(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_all_families_in_order_none_with_too_many_parts() {
+        for table in [cadvisor_table::PER_CGROUP, pods_table::OF_PODS] {
+            let all: Vec<_> = runs(table).collect();
+            let names = all.iter().flat_map(|run| run.iter()).map(|series| series.family.name);
+            assert!(names.eq(table.iter().map(|series| series.family.name)));
+            for run in &all {
+                let parts: usize = run.iter().map(|series| series.parts.len()).sum();
+                assert!(parts <= TOGETHER || run.len() == 1, "{parts} of {} families", run.len());
+            }
+            assert!(all.len() > 1 && all.len() < table.len(), "{} runs", all.len());
+        }
+    }
 }
