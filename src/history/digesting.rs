@@ -16,8 +16,8 @@ const MOST: usize = 1536;
 /// One place in the map.
 const PLACE: usize = size_of::<(Option<TargetId>, Digest)>() + 1;
 
-/// What all of them take at most: a map has up to twice as many places as it needs.
-pub(super) const MOST_BYTES: usize = MOST * (Digest::BYTES + PLACE);
+/// What all of them take at most: a map has up to three times as many places as it needs, those of the dead included.
+pub(super) const MOST_BYTES: usize = MOST * (Digest::MOST_LISTS + 3 * PLACE);
 
 /// Adds one sweep, and forgets what is not in it.
 pub(super) fn add(digests: &mut Digests, now: &Snapshot, every: Duration) {
@@ -26,7 +26,7 @@ pub(super) fn add(digests: &mut Digests, now: &Snapshot, every: Duration) {
     let mut one = |key, millicores: Option<f64>, memory| {
         if digests.len() < MOST || digests.contains_key(&key) {
             let since = || Digest::new(at.before(every));
-            digests.entry(key).or_insert_with(since).add(at, every, millicores, memory);
+            digests.entry(key).or_insert_with(since).add(at, millicores, memory);
             added += 1;
         }
     };
@@ -51,6 +51,5 @@ pub(super) fn add(digests: &mut Digests, now: &Snapshot, every: Duration) {
 
 /// What they take now.
 pub(super) fn bytes(digests: &Digests) -> usize {
-    let lists = |digest: &Digest| digest.bytes() - size_of::<Digest>();
-    digests.capacity() * PLACE * 8 / 7 + digests.values().map(lists).sum::<usize>()
+    digests.capacity() * PLACE * 8 / 7 + digests.values().map(Digest::lists).sum::<usize>()
 }

@@ -116,8 +116,15 @@ impl Recorder {
         now.interval >= self.every || since + now.interval / 2 >= self.every
     }
 
+    /// When the frame of a sweep at `at` was due: each so long after the one before, so that sweeps which come
+    /// early make no more frames than others.
+    fn due(&self, at: Monotonic) -> Monotonic {
+        let due = self.last.map(|last| last.plus(self.every));
+        due.filter(|due| at < due.plus(self.every)).unwrap_or(at)
+    }
+
     fn put(&mut self, now: &Snapshot) {
-        self.last = Some(now.clock.monotonic);
+        self.last = Some(self.due(now.clock.monotonic));
         let parted = self.rosters.turn_to(now);
         // Names that are gone from the node stay for as long as the last frame that has them.
         if let Some(last) = self.charges.back_mut() {

@@ -66,15 +66,14 @@ impl Cache {
     ) -> Arc<Rendered> {
         let place = {
             let mut kept = self.kept();
+            kept.turn_to(version).then(|| kept.common.place(document))
+        };
+        let written = |sheets| Arc::new(rendered(render(sheets).into(), document.media_type(), now));
+        match place {
+            Some(place) => place.get_or_init(|| written(self.kept().common.memory_for(document))).clone(),
             // A reader may still hold the snapshot before: it renders for itself.
-            if kept.turn_to(version) { kept.common.place(document) } else { Arc::default() }
-        };
-        let render = || {
-            let memory = self.kept().common.memory_for(document);
-            let written: Sheets = render(memory).into();
-            Arc::new(rendered(written, document.media_type(), now))
-        };
-        place.get_or_init(render).clone()
+            None => written(Sheets::default()),
+        }
     }
 
     /// Any other query: `path` with all it asks, rendered as `media_type` out of `pods` of the node's `of` pods.

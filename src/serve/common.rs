@@ -3,8 +3,9 @@
 //!
 //! # Why there is a bound
 //! A document is kept for who asks for it next in the same sweep. All that are served, in all their forms, have
-//! 18 MiB on a node of 110 pods and 80 on one of 500; nobody reads them all. Beyond [`KEPT_BYTES`] those that
-//! were not asked for the longest go, and are rendered again should somebody ask once more.
+//! 18 MiB on a node of 110 pods and 80 on one of 500; nobody reads them all. Beyond [`KEPT_BYTES`] those go that
+//! were not asked for the longest, unless they are still being sent: to forget those frees nothing. Whoever asks
+//! for one that went has it rendered again; that time it stays, so that no question costs a third rendering.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +14,7 @@ use super::paper::Paper;
 use super::reply::{JSON, PROMETHEUS, Rendered};
 use super::sheets::{Pieces, Sheets};
 
-/// What is kept, but for one document that alone is larger.
+/// What is kept, besides one document that alone is larger.
 pub(super) const KEPT_BYTES: usize = 12 << 20;
 
 /// What everybody asks for.
@@ -101,7 +102,9 @@ struct Slot {
     paper: Paper,
     /// The number of the last question for it.
     asked: u64,
-    /// Bytes of the last one, which those of the next will be.
+    /// Times it was rendered in this sweep.
+    rendered: u32,
+    /// Bytes of the last one, which the next will have.
     length: usize,
 }
 
@@ -109,6 +112,7 @@ impl Documents {
     /// None is of this sweep any more. Of the large ones the next are written on their memory, if nobody reads it.
     pub(super) fn turn(&mut self) {
         for (at, slot) in self.slots.iter_mut().enumerate() {
+            slot.rendered = 0;
             let written = slot.take();
             if Common::LARGE.iter().any(|large| *large as usize == at) {
                 slot.paper = std::mem::take(&mut slot.paper).next(written);
@@ -127,36 +131,61 @@ impl Documents {
     /// Memory to write `document` on. Others make room for it.
     pub(super) fn memory_for(&mut self, document: Common) -> Sheets {
         let slot = &mut self.slots[document as usize];
-        let (memory, length) = (slot.paper.take(), slot.length);
-        while self.bytes() + length > KEPT_BYTES {
-            let kept = self.slots.iter_mut().filter(|slot| slot.bytes() > 0);
-            let Some(oldest) = kept.min_by_key(|slot| slot.asked) else { break };
+        slot.rendered += 1;
+        let memory = slot.paper.take();
+        while self.bytes() > self.room() {
+            let idle = self.slots.iter_mut().filter(|slot| slot.is_idle());
+            let Some(oldest) = idle.min_by_key(|slot| slot.asked) else { break };
             oldest.give_up();
         }
         memory
     }
 
-    /// What is kept now.
+    /// What is kept now, and what those will have that are being written.
     fn bytes(&self) -> usize {
         self.slots.iter().map(Slot::bytes).sum()
+    }
+
+    /// What may be.
+    fn room(&self) -> usize {
+        let largest = self.slots.iter().map(Slot::bytes).max().unwrap_or(0);
+        KEPT_BYTES + if largest > KEPT_BYTES { largest } else { 0 }
     }
 }
 
 impl Slot {
     fn bytes(&self) -> usize {
-        self.paper.bytes() + self.place.get().map_or(0, |rendered| rendered.content.bytes())
+        let is_asked_for = Arc::strong_count(&self.place) > 1;
+        let document = match self.place.get() {
+            Some(rendered) => rendered.content.bytes(),
+            None if is_asked_for => self.length,
+            None => 0,
+        };
+        self.paper.bytes() + document
+    }
+
+    /// Whether there is something that nobody has asked for twice in this sweep, and nobody reads.
+    fn is_idle(&self) -> bool {
+        match self.place.get() {
+            Some(rendered) => self.rendered < 2 && !rendered.content.is_read(),
+            None => self.paper.bytes() > 0,
+        }
     }
 
     /// The document, if nobody else asks for it any more.
     fn take(&mut self) -> Option<Pieces> {
         let place = std::mem::take(&mut self.place);
-        self.length = place.get().map_or(self.length, |rendered| rendered.content.len());
+        self.length = place.get().map_or(self.length, |rendered| rendered.content.bytes());
         let rendered = Arc::into_inner(place)?.into_inner()?;
         Some(Arc::into_inner(rendered)?.content.into_plain())
     }
 
+    /// Gives back the memory. Who is about to render leaves the document where others look for it.
     fn give_up(&mut self) {
-        (self.paper, _) = (Paper::default(), self.take());
+        self.paper = Paper::default();
+        if self.place.get().is_some() {
+            drop(self.take());
+        }
     }
 }
 
@@ -212,14 +241,46 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_larger_than_all_that_is_kept_is_kept_alone() {
+    fn no_document_is_written_three_times_in_a_sweep() {
+        let mut documents = Documents::default();
+        let mut written = 0;
+        for _ in 0..10 {
+            for document in [Pods, Containers, Summary, Node, SeriesText] {
+                written += usize::from(ask(&mut documents, document, 4 * MEBI).is_some());
+            }
+        }
+        assert!((6..=10).contains(&written), "5 documents of 20 MiB, written {written} times");
+        documents.turn();
+        assert_eq!(ask(&mut documents, Pods, MEBI), Some(0), "each sweep by itself");
+    }
+
+    #[test]
+    fn what_is_being_sent_or_written_is_left_alone() {
+        let mut documents = Documents::default();
+        ask(&mut documents, Pods, 8 * MEBI);
+        let sent = documents.place(Pods).get().unwrap().content.plain();
+        ask(&mut documents, Containers, 8 * MEBI);
+        ask(&mut documents, Node, MEBI);
+        assert_eq!([Pods, Containers, Node].map(|it| is_kept(&documents, it)), [true, false, true]);
+        drop(sent);
+        // Two of which it is known how large they are, written at the same time.
+        let (summary, containers) = (documents.place(Summary), documents.place(Containers));
+        assert_eq!(documents.bytes(), 17 * MEBI, "one counts before it is there");
+        drop(documents.memory_for(Summary));
+        assert!(!is_kept(&documents, Pods));
+        assert!(Arc::ptr_eq(&containers, &documents.place(Containers)), "others find it where it will be");
+        drop(summary);
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_that_is_kept_is_kept_besides() {
         let mut documents = Documents::default();
         ask(&mut documents, SeriesText, 40 * MEBI);
         documents.turn();
         ask(&mut documents, Pods, MEBI);
-        assert_eq!(documents.bytes(), MEBI, "memory of another kind goes first");
-        ask(&mut documents, SeriesText, 40 * MEBI);
-        assert_eq!(documents.bytes(), 40 * MEBI);
+        assert_eq!(documents.bytes(), 41 * MEBI, "the next is written on the memory of the last");
+        assert_eq!(ask(&mut documents, SeriesText, 40 * MEBI), Some(40 * MEBI));
+        assert_eq!(documents.bytes(), 41 * MEBI);
         assert_eq!(ask(&mut documents, SeriesText, 0), None);
     }
 

@@ -79,6 +79,13 @@ impl Content {
         self.len() + self.zipped.get().and_then(Option::as_ref).map_or(0, Bytes::len)
     }
 
+    /// Whether an answer still has any of them.
+    pub(super) fn is_read(&self) -> bool {
+        let Pieces { first, rest } = &self.plain;
+        let zipped = self.zipped.get().and_then(Option::as_ref);
+        [first, rest].into_iter().chain(zipped).any(|bytes| !bytes.is_empty() && !bytes.is_unique())
+    }
+
     /// As rendered.
     pub(super) fn plain(&self) -> Bytes {
         self.plain.joined()

@@ -2,8 +2,7 @@
 //! and day apart.
 //!
 //! The last minute is kept sample by sample. A minute that is over becomes one [`Spread`] of CPU and one of memory,
-//! ten minutes become another, and an hour another. Of minutes and of ten minutes as many are kept as make the next
-//! longer span, or a whole hour; of hours 24.
+//! ten minutes become another, and an hour another: those of an hour and of a day are kept.
 //!
 //! # What condensing costs
 //! Number, mean and maximum stay what they were. A percentile over several spreads is that of samples as large as
@@ -16,17 +15,23 @@ use std::time::Duration;
 
 use crate::model::time::Monotonic;
 
+use super::CLOSEST;
+
 /// What is told sample by sample.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What is told without hours.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Samples of one minute, [`CLOSEST`](super::CLOSEST) apart, and a few that came early.
+/// Samples of one minute, [`CLOSEST`] apart, and a few that came early.
 const POINTS: usize = 64;
 
-/// How many are kept of minutes, of ten minutes and of hours; those of a kind make one of the next.
-const SPANS: [usize; 3] = [10, 6, 24];
+/// How many minutes make one longer span, and how many of those an hour.
+const MAKE: [usize; 2] = [10, 6];
+
+/// How many are kept of minutes, of ten minutes and of hours: of the longer ones one more than an hour and a day
+/// have, so that it is never too short.
+const KEPT: [usize; 3] = [10, 7, 25];
 
 /// What an allocator adds to each list.
 const OVERHEAD: usize = 16;
@@ -86,22 +91,21 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// What one takes at most.
-    pub const BYTES: usize = size_of::<Self>()
-        + POINTS * size_of::<Point>()
-        + (SPANS[0] + SPANS[1] + SPANS[2]) * size_of::<Span>()
-        + (1 + SPANS.len()) * OVERHEAD;
+    /// What its lists take at most.
+    pub const MOST_LISTS: usize = POINTS * size_of::<Point>()
+        + (KEPT[0] + KEPT[1] + KEPT[2]) * size_of::<Span>()
+        + (1 + KEPT.len()) * OVERHEAD;
 
     /// Of a cgroup that was not known before `since`.
     pub fn new(since: Monotonic) -> Self {
         Self { since, points: VecDeque::new(), spans: Default::default() }
     }
 
-    /// Bytes it takes now.
-    pub fn bytes(&self) -> usize {
+    /// Bytes of its lists now.
+    pub fn lists(&self) -> usize {
         let spans: usize = self.spans.iter().map(VecDeque::capacity).sum();
-        let lists = self.points.capacity() * size_of::<Point>() + spans * size_of::<Span>();
-        size_of::<Self>() + lists + (1 + SPANS.len()) * OVERHEAD
+        let points = self.points.capacity() * size_of::<Point>();
+        points + spans * size_of::<Span>() + (1 + KEPT.len()) * OVERHEAD
     }
 
     /// When the last sample was taken.
@@ -109,19 +113,24 @@ impl Digest {
         self.points.back().map(|point| point.at)
     }
 
-    /// Takes a sample, `interval` after the one before: thousandths of a core, and bytes.
+    /// Takes a sample: thousandths of a core, and bytes.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "seven digits are kept")]
-    pub fn add(&mut self, at: Monotonic, interval: Duration, millicores: Option<f64>, memory: Option<u64>) {
+    pub fn add(&mut self, at: Monotonic, millicores: Option<f64>, memory: Option<u64>) {
         let point = Point {
             at,
             millicores: millicores.map_or(f32::NAN, |value| value as f32),
             memory: memory.map_or(f32::NAN, |value| value as f32),
         };
         push(&mut self.points, POINTS, point);
-        // A sweep begins a little early or late.
-        if at.plus(interval / 2) >= self.end_of(0, at).plus(MINUTE) {
+        if self.minute_of(at) > self.minute_of(self.end_of(0, at)) {
             self.end_minute(at);
         }
+    }
+
+    /// In which minute of its own that is. By number, so that minutes which end a sample early or late make hours
+    /// that do not. A sweep begins a little early or late, too.
+    fn minute_of(&self, at: Monotonic) -> u64 {
+        at.plus(CLOSEST / 2).since(self.since).unwrap_or_default().as_secs() / MINUTE.as_secs()
     }
 
     /// What was used in the time of `length` that ends with `until`.
@@ -162,14 +171,14 @@ impl Digest {
 
     /// Ends a minute, and each longer span that ends with it.
     fn end_minute(&mut self, end: Monotonic) {
-        for kind in 0..SPANS.len() {
+        for kind in 0..KEPT.len() {
             let begin = self.end_of(kind, end);
             let newer = |spans: &VecDeque<Span>| spans.iter().filter(|span| begin < span.end).count();
-            if kind > 0 && newer(&self.spans[kind - 1]) < SPANS[kind - 1] {
+            if kind > 0 && newer(&self.spans[kind - 1]) < MAKE[kind - 1] {
                 return;
             }
             let (millicores, memory) = self.spreads(kind, begin, end);
-            push(&mut self.spans[kind], SPANS[kind], Span { end, millicores, memory });
+            push(&mut self.spans[kind], KEPT[kind], Span { end, millicores, memory });
         }
     }
 }
@@ -205,7 +214,8 @@ impl Spread {
         };
         let squares: f64 = parts().map(squares).sum();
         let mut steps: Vec<(f32, u32)> =
-            spans.clone().flat_map(Self::steps).chain(samples.clone().map(|sample| (sample, 1))).collect();
+            Vec::with_capacity(4 * spans.clone().count() + samples.clone().count());
+        steps.extend(spans.clone().flat_map(Self::steps).chain(samples.clone().map(|sample| (sample, 1))));
         steps.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
         let at = |percent| at(&steps, rank(count, percent));
         Self {
@@ -264,7 +274,7 @@ mod tests {
         let mut digest = Digest::new(second(0));
         for at in 1..=seconds {
             let (millicores, memory) = sample(at);
-            digest.add(second(at), SECOND, millicores, memory);
+            digest.add(second(at), millicores, memory);
         }
         digest
     }
@@ -330,23 +340,48 @@ mod tests {
         }
         let busy = (first_of_day..=now).map(|at| sample(at).0.unwrap() as u64);
         assert_eq!(told(day.millicores), exact(busy.collect()));
-        assert!(long.bytes() <= Digest::BYTES);
-        for (spans, most) in long.spans.iter().zip(SPANS) {
+        assert!(long.lists() <= Digest::MOST_LISTS);
+        for (spans, most) in long.spans.iter().zip(KEPT) {
             assert_eq!((spans.len(), spans.capacity()), (most, most));
         }
     }
 
     #[test]
+    fn a_sweep_that_is_not_the_newest_any_more_is_told_as_it_was() {
+        let sample = |at: u64| (Some((at % 100) as f64), Some(at * 4096));
+        // The last sample ends a minute, ten minutes, an hour.
+        for ends in [120, 1200, 7200] {
+            let (before, after) = (digest(ends - 1, sample), digest(ends, sample));
+            for length in [MINUTE, HOUR, DAY] {
+                let [was, is] = [&before, &after].map(|digest| digest.used(length, second(ends - 1)));
+                assert_eq!((is.memory.count, is.memory.max), (was.memory.count, was.memory.max), "{ends}");
+                assert!((is.millicores.mean - was.millicores.mean).abs() < 1e-3, "{ends}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_without_sweeps_is_one_long_minute() {
+        let mut digest = digest(100, |_| (Some(1.0), Some(1)));
+        for at in 1000..=1100 {
+            digest.add(second(at), Some(2.0), None);
+        }
+        let [minute, hour] = [MINUTE, HOUR].map(|length| digest.used(length, second(1100)));
+        assert_eq!((minute.millicores.count, minute.memory.count), (60, 0));
+        assert_eq!((hour.millicores.count, hour.memory.count, hour.millicores.max), (201, 100, 2.0));
+    }
+
+    #[test]
     fn sweeps_of_any_interval_make_minutes() {
-        for interval in [1, 7, 10, 60] {
+        for interval in [1, 7, 8, 10, 25, 40, 45, 60] {
             let mut digest = Digest::new(second(0));
             for at in 1..=7200 / interval {
                 // None is quite in time.
                 let at = second(at * interval).plus(Duration::from_millis(at % 3));
-                digest.add(at, SECOND * u32::try_from(interval).unwrap(), None, Some(1));
+                digest.add(at, None, Some(1));
             }
             let hour = digest.used(HOUR, second(7201));
-            let expected = 3600 / interval..=4260 / interval;
+            let expected = 3600 / interval..=4200 / interval + 1;
             assert!(expected.contains(&u64::from(hour.memory.count)), "{interval}: {}", hour.memory.count);
             assert_eq!(hour.covered, HOUR);
         }

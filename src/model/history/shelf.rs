@@ -4,7 +4,8 @@
 //! It is held for as long as it takes to copy pointers or to move one: microseconds. Frames are packed
 //! before and taken apart after, by whoever wants them, and freed by whoever is last. A list that is made
 //! anew each second would need no lock, and would cost an allocation that grows with the history. Digests, of
-//! which each sweep changes all, have a lock of their own, and are copied one by one.
+//! which each sweep changes all, have a lock of their own: the sampler holds it for as long as that takes, readers to
+//! copy one.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;

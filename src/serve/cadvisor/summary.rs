@@ -136,7 +136,7 @@ mod tests {
         let second = |second: u64| Monotonic::from_nanos(second * 1_000_000_000);
         let mut digest = Digest::new(second(100));
         for at in 1..=90 {
-            digest.add(second(100 + at), Duration::from_secs(1), None, Some(at));
+            digest.add(second(100 + at), None, Some(at));
         }
         let summary = Summary::new(&sample(90), Some(&digest), second(190));
         let known = |usage: &Usage| (usage.percent_complete, usage.memory.known.as_ref().unwrap().count);
