@@ -4,8 +4,9 @@
 //! Reading must not cost more the more readers there are: the default query of each document costs
 //! one rendering a sweep, whoever asks, as long as what is asked for fits into
 //! [`common::KEPT_BYTES`](super::common::KEPT_BYTES). Other queries cannot be foreseen. They are shared as
-//! long as they fit into [`KEPT_BYTES`]; all of one sweep together may render [`NODES_PER_SWEEP`] times the
-//! node; and their answers, while slow clients still read them, may hold [`HELD_BYTES`].
+//! long as they fit into [`KEPT_BYTES`], and the last one that does not fit besides; all of one sweep together
+//! may render [`NODES_PER_SWEEP`] times the node; and their answers, while slow clients still read them, may
+//! hold [`HELD_BYTES`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use super::common::{Common, Documents};
+use super::common::{Common, Documents, Place};
 use super::reply::{Content, Keep, Refusal, Rendered};
 use super::sheets::{Pieces, Sheets};
 use crate::model::time::Monotonic;
@@ -37,8 +38,10 @@ struct Kept {
     /// What the documents show: a tick, or a generation of the map.
     version: u64,
     common: Documents,
-    others: BTreeMap<String, Arc<Rendered>>,
+    others: BTreeMap<String, Place>,
     others_bytes: usize,
+    /// Which of the others is kept though it does not fit.
+    large: Option<String>,
     pods_rendered: usize,
 }
 
@@ -51,6 +54,17 @@ impl Kept {
             *self = Self { version, common, ..Self::default() };
         }
         version == self.version
+    }
+
+    /// Keeps the answer to `path`, which has so many bytes, and no more than may be kept.
+    fn keep(&mut self, path: &str, answer: usize) {
+        // Of a short answer the query may be the larger part.
+        let bytes = self.others_bytes + path.len() + answer;
+        if bytes <= KEPT_BYTES {
+            self.others_bytes = bytes;
+        } else if let Some(before) = self.large.replace(path.to_owned()) {
+            self.others.remove(&before);
+        }
     }
 }
 
@@ -89,35 +103,51 @@ impl Cache {
         media_type: &'static str,
         render: impl FnOnce() -> Vec<u8>,
     ) -> Result<Arc<Rendered>, Refusal> {
-        {
+        let place = {
             let mut kept = self.kept();
-            if kept.turn_to(version)
-                && let Some(found) = kept.others.get(path)
-            {
-                return Ok(found.clone());
+            let is_current = kept.turn_to(version);
+            match kept.others.get(path).filter(|_| is_current) {
+                // Or it is being rendered, and who asks waits for that.
+                Some(place) => place.clone(),
+                None => {
+                    self.afford(&mut kept, pods, of)?;
+                    let place = Place::default();
+                    if is_current {
+                        kept.others.insert(path.to_owned(), place.clone());
+                    }
+                    place
+                }
             }
-            if kept.pods_rendered + pods > LEAST_PODS_PER_SWEEP.max(NODES_PER_SWEEP * of) {
-                return Err(Refusal::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "this sweep was rendered for too many different queries; ask again after the next one, or \
-                     ask without parameters",
-                )
-                .retry_after(1));
+        };
+        let mut is_new = false;
+        let answer = place.get_or_init(|| {
+            is_new = true;
+            Arc::new(rendered(self.counted(render()), media_type, now))
+        });
+        if is_new {
+            let mut kept = self.kept();
+            if kept.version == version {
+                kept.keep(path, answer.content.len());
             }
-            kept.pods_rendered += pods.max(1);
+        }
+        Ok(answer.clone())
+    }
+
+    /// Takes what a rendering costs from the budget of this sweep.
+    fn afford(&self, kept: &mut Kept, pods: usize, of: usize) -> Result<(), Refusal> {
+        if kept.pods_rendered + pods > LEAST_PODS_PER_SWEEP.max(NODES_PER_SWEEP * of) {
+            return Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "this sweep was rendered for too many different queries; ask again after the next one, or \
+                 ask without parameters",
+            )
+            .retry_after(1));
         }
         if self.held.load(Ordering::Relaxed) > HELD_BYTES {
             return Err(Refusal::unavailable("too many answers wait for slow clients to read them"));
         }
-        let rendered = Arc::new(rendered(self.counted(render()), media_type, now));
-        let mut kept = self.kept();
-        // Of a short answer the query may be the larger part.
-        let bytes = kept.others_bytes + path.len() + rendered.content.len();
-        if kept.version == version && bytes <= KEPT_BYTES {
-            kept.others_bytes = bytes;
-            kept.others.insert(path.to_owned(), rendered.clone());
-        }
-        Ok(rendered)
+        kept.pods_rendered += pods.max(1);
+        Ok(())
     }
 
     /// Bytes that count as held until the last client has read them.
@@ -190,6 +220,51 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(refused.headers()["retry-after"], "1");
         assert!(ask(2, "32").is_ok(), "the next sweep has its own budget");
+    }
+
+    #[test]
+    fn whoever_asks_the_same_at_once_costs_one_rendering_however_large() {
+        const READERS: usize = 8;
+        for bytes in [10, 2 * KEPT_BYTES] {
+            let (cache, begun, times) = (Cache::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+            let ask = || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let render = || {
+                    // Not before all have begun to ask.
+                    while begun.load(Ordering::SeqCst) < READERS {
+                        std::thread::yield_now();
+                    }
+                    times.fetch_add(1, Ordering::SeqCst);
+                    vec![b'x'; bytes]
+                };
+                cache.other(1, "the same", (100, 100), NOW, JSON, render).unwrap().content.len()
+            };
+            std::thread::scope(|scope| {
+                let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(ask)).collect();
+                assert!(readers.into_iter().all(|reader| reader.join().unwrap() == bytes));
+            });
+            ask();
+            assert_eq!(times.into_inner(), 1, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn of_those_that_do_not_fit_the_last_is_kept() {
+        let (cache, rendered) = (Cache::default(), Cell::new(0));
+        let ask = |path: &str| {
+            let before = rendered.get();
+            let render = || {
+                rendered.set(before + 1);
+                vec![b'x'; KEPT_BYTES]
+            };
+            cache.other(1, path, (1, 100), NOW, JSON, render).unwrap();
+            rendered.get() > before
+        };
+        assert_eq!(
+            ["a", "a", "b", "b", "a", "a", "b"].map(ask),
+            [true, false, true, false, true, false, true]
+        );
+        assert!(cache.kept().others.len() == 1);
     }
 
     #[test]

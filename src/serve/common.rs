@@ -164,7 +164,7 @@ impl Slot {
         self.paper.bytes() + document
     }
 
-    /// Whether there is something that nobody has asked for twice in this sweep, and nobody reads.
+    /// Whether there is something to give back: not what is being sent, nor what was asked for again once it had gone.
     fn is_idle(&self) -> bool {
         match self.place.get() {
             Some(rendered) => self.rendered < 2 && !rendered.content.is_read(),

@@ -35,8 +35,36 @@ const ABSENT: [&str; 11] = [
     ".pods[].containers[].cpu.psi.full",
 ];
 
-/// Family and labels → milliseconds and value, as the text has them.
-type Series = BTreeMap<String, Vec<(u64, f64)>>;
+/// What is compared of both routes, and which part of a figure the two may be apart: the kernel hands memory to a
+/// cgroup in batches for each processor, and both read what it says.
+const COMPARED: [(&str, f64); 17] = [
+    ("container_cpu_usage_seconds_total", 0.0),
+    ("container_cpu_user_seconds_total", 0.0),
+    ("container_cpu_system_seconds_total", 0.0),
+    ("container_cpu_cfs_periods_total", 0.0),
+    ("container_cpu_cfs_throttled_periods_total", 0.0),
+    ("container_cpu_cfs_throttled_seconds_total", 0.0),
+    ("container_memory_working_set_bytes", 0.02),
+    ("container_memory_usage_bytes", 0.02),
+    ("container_memory_rss", 0.02),
+    ("container_memory_cache", 0.02),
+    ("container_memory_swap", 0.02),
+    ("container_memory_failures_total", 0.02),
+    ("container_spec_memory_limit_bytes", 0.0),
+    ("container_spec_cpu_quota", 0.0),
+    ("container_spec_cpu_period", 0.0),
+    ("pod_cpu_usage_seconds_total", 0.0),
+    ("pod_memory_working_set_bytes", 0.02),
+];
+
+/// Ours and the kubelet's; of cAdvisor's names the kubelet says when each was read, and we if asked.
+const ROUTES: [(&str, &str); 2] = [
+    ("/metrics/resource", "metrics/resource"),
+    ("/metrics/cadvisor?timestamps=1&profile=full", "metrics/cadvisor"),
+];
+
+/// Route, family and labels → milliseconds and value, as the text has them.
+type Series = BTreeMap<(usize, String), Vec<(u64, f64)>>;
 
 pub(crate) async fn its_figures_lie_between_two_of_ours_and_its_keys_are_here(stage: Arc<Stage>) {
     stage.cluster.create_namespace(PLACE).await.unwrap();
@@ -50,23 +78,33 @@ pub(crate) async fn its_figures_lie_between_two_of_ours_and_its_keys_are_here(st
     let (mut ours, mut theirs) = (Series::new(), Series::new());
     for second in 0..45 {
         for _ in 0..2 {
-            gather(&reader.get("/metrics/resource").await.body, &mut ours);
-            sleep(Duration::from_millis(400)).await;
+            gather_ours(&reader, &mut ours).await;
+            sleep(Duration::from_millis(300)).await;
         }
         if second > 30 && second % 5 == 0 {
-            gather(&of_kubelet(&stage, "metrics/resource").await, &mut theirs);
+            for (at, (_, route)) in ROUTES.into_iter().enumerate() {
+                gather(at, &of_kubelet(&stage, route).await, &mut theirs);
+            }
         }
     }
-    gather(&reader.get("/metrics/resource").await.body, &mut ours);
+    gather_ours(&reader, &mut ours).await;
     let compared = compare(&ours, &theirs);
-    println!("       {compared} figures of the kubelet lie between two of ours");
-    assert!(compared >= 12, "only {compared} figures could be compared");
+    println!("       figures of the kubelet between two of ours: {compared:?}");
+    for (family, _) in COMPARED {
+        assert!(compared.get(family).is_some_and(|times| *times >= 2), "{family}: {compared:?}");
+    }
 
     let summary: Value = serde_json::from_str(&of_kubelet(&stage, "stats/summary").await).unwrap();
     let here: Value = serde_json::from_str(&reader.get("/stats/summary").await.body).unwrap();
     the_same_keys(&summary, &here);
     the_same_pods(&summary, &here);
     stage.cluster.kubectl(&["delete", "namespace", PLACE, "--timeout=90s"]).await.unwrap();
+}
+
+async fn gather_ours(reader: &Reader, series: &mut Series) {
+    for (at, (route, _)) in ROUTES.into_iter().enumerate() {
+        gather(at, &reader.get(route).await.body, series);
+    }
 }
 
 fn pods() -> Value {
@@ -82,7 +120,7 @@ fn pods() -> Value {
                     "image": "localhost/load:1",
                     "imagePullPolicy": "Never",
                     "args": arguments,
-                    "resources": { "limits": { "memory": "96Mi" } },
+                    "resources": { "limits": { "cpu": "100m", "memory": "96Mi" } },
                 }],
             },
         })
@@ -111,13 +149,13 @@ async fn until_both_know(stage: &Stage, reader: &Reader) {
     .unwrap();
 }
 
-/// The samples of a text that say when they were taken.
-fn gather(text: &str, series: &mut Series) {
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
+/// The samples of a text that say when they were taken, of the pods here.
+fn gather(route: usize, text: &str, series: &mut Series) {
+    for line in text.lines().filter(|line| line.contains(&format!("namespace=\"{PLACE}\""))) {
         let mut words = line.rsplitn(3, ' ');
         let (at, value, name) = (words.next(), words.next(), words.next());
-        let (Some(at), Some(value), Some(name)) = (at, value, name) else { continue };
-        let of = series.entry(name.to_owned()).or_default();
+        let (Some(at), Some(value), Some(name)) = (at, value, name.and_then(known)) else { continue };
+        let of = series.entry((route, name)).or_default();
         let point = (at.parse().unwrap(), value.parse().unwrap());
         // Two readers of one sweep, or of one housekeeping, are told the same.
         if of.last() != Some(&point) {
@@ -126,30 +164,37 @@ fn gather(text: &str, series: &mut Series) {
     }
 }
 
-/// How many of the kubelet's figures were found between those of ours that were taken before and after, with a
-/// sweep's leave on either side: the kubelet notes the time when it has read.
-fn compare(ours: &Series, theirs: &Series) -> usize {
-    let mut compared = 0;
-    for (name, points) in theirs {
-        let is_counter = name.starts_with("container_cpu") || name.starts_with("pod_cpu");
-        let is_memory = name.starts_with("container_memory") || name.starts_with("pod_memory");
-        if !(is_counter || is_memory) || !name.contains(&format!("namespace=\"{PLACE}\"")) {
-            continue;
-        }
-        let known = ours.get(name).unwrap_or_else(|| panic!("no {name} in ours"));
+/// Family and labels without those of the runtime, which stand in both texts and differ where the kubelet has
+/// cgroups of its own. `None`: it is not compared, or of the pause container, of which ours has no series.
+fn known(name: &str) -> Option<String> {
+    let (family, labels) = name.trim_end_matches('}').split_once('{')?;
+    COMPARED.iter().find(|(compared, _)| *compared == family)?;
+    let of_pause = labels.contains("container=\"\"") && !labels.contains("image=\"\"");
+    let is_ours = |label: &&str| !["id=", "image=", "name="].iter().any(|other| label.starts_with(other));
+    let labels: Vec<_> = labels.split(',').filter(is_ours).collect();
+    (!of_pause).then(|| format!("{family}{{{}}}", labels.join(",")))
+}
+
+/// How many of the kubelet's figures of each family were found between those of ours that were taken before and
+/// after, with a sweep's leave on either side: the kubelet notes the time when it has read.
+fn compare(ours: &Series, theirs: &Series) -> BTreeMap<&'static str, usize> {
+    let mut compared = BTreeMap::new();
+    for ((route, name), points) in theirs {
+        let of_name = |(family, _): &&(&str, f64)| name.split('{').next() == Some(*family);
+        let (family, apart) = COMPARED.iter().find(of_name).unwrap();
+        let known = ours.get(&(*route, name.clone())).unwrap_or_else(|| panic!("no {name} in ours"));
         for (at, value) in points {
             let after = known.partition_point(|(ours, _)| ours < at);
             let (Some(first), Some(last)) = (after.checked_sub(2), known.get(after + 1)) else { continue };
             let around = &known[first..=after + 1];
             let low = around.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
             let high = around.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-            // The kernel hands memory to a cgroup in batches for each processor; both read what it says.
-            let leave = if is_memory { 0.02 * high } else { 0.0 };
+            let leave = apart * high;
             assert!(
                 (low - leave..=high + leave).contains(value),
                 "{name} at {at}: {value}, but ours go from {low} to {high} ({around:?}, {last:?})"
             );
-            compared += 1;
+            *compared.entry(*family).or_default() += 1;
         }
     }
     compared

@@ -178,9 +178,10 @@ pub(crate) async fn a_summary_goes_back_as_far_as_the_daemon_does(stage: Arc<Sta
     assert!(number(day, "max") > 0.0 && told > 0.0, "it reads every second: {summary}");
     assert!(number(hour, "count") >= number(minute, "count"), "{summary}");
     let sweeps = metric(&stage.full, "podvitals_sweeps_total");
-    let more = seconds - sweeps;
     println!("       {seconds} samples of {sweeps} sweeps");
-    assert!((-4.0..=0.0).contains(&more), "{more} samples more than sweeps: {summary}");
+    // The first has no rate, nor has one that came right after one that was held up.
+    let without = sweeps - seconds;
+    assert!((0.0..=4.0 + 0.02 * sweeps).contains(&without), "{without} without a sample: {summary}");
     let memory = &summary[&asked]["day_usage"]["memory"];
     let most = oracle::number(watched.cgroup_dir("memory").unwrap().join("memory.max_usage_in_bytes"));
     assert!(number(memory, "max") <= most as f64 && number(memory, "fifty") >= 1e6, "{most}: {memory}");

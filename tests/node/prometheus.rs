@@ -52,6 +52,27 @@ groups:
           * on (namespace, pod) group_left(node) topk by(namespace, pod) (
             1, max by(namespace, pod, node) (kube_pod_info{node!=""})
           )
+      - record: node_namespace_pod_container:container_memory_cache
+        expr: |
+          container_memory_cache{job="cadvisor", image!=""}
+          * on (namespace, pod) group_left(node) topk by(namespace, pod) (
+            1, max by(namespace, pod, node) (kube_pod_info{node!=""})
+          )
+      - record: node_namespace_pod_container:container_memory_swap
+        expr: |
+          container_memory_swap{job="cadvisor", image!=""}
+          * on (namespace, pod) group_left(node) topk by(namespace, pod) (
+            1, max by(namespace, pod, node) (kube_pod_info{node!=""})
+          )
+      - alert: CPUThrottlingHigh
+        expr: |
+          sum without (id, metrics_path, name, image, endpoint, job, node) (
+            increase(container_cpu_cfs_throttled_periods_total{container!=""}[5m])
+          )
+          / on (namespace, pod, container, instance) group_left
+          sum without (id, metrics_path, name, image, endpoint, job, node) (
+            increase(container_cpu_cfs_periods_total{container!=""}[5m])
+          ) > ( 25 / 100 )
       - record: pod:network_receive_bytes:sum_rate5m
         expr: sum by (namespace, pod) (rate(container_network_receive_bytes_total{namespace!=""}[5m]))
 "#;
@@ -88,6 +109,14 @@ pub(crate) async fn rules_of_the_mixin_find_every_pod(stage: Arc<Stage>) {
         let rows = of_rule(&format!("node_namespace_pod_container:{rule}")).await;
         assert!(rows.iter().all(|(labels, value)| *value > 0.0 && !labels["node"].is_empty()), "{rows:?}");
     }
+    for rule in ["container_memory_cache", "container_memory_swap"] {
+        let rows = of_rule(&format!("node_namespace_pod_container:{rule}")).await;
+        assert!(rows.iter().all(|(labels, _)| !labels["node"].is_empty()), "{rows:?}");
+    }
+    // It wants 90 % of a core and may have 20: the kernel holds it up in nearly every period.
+    let alert = "ALERTS{alertname=\"CPUThrottlingHigh\", alertstate=\"firing\"}";
+    let firing = prometheus.until(alert, |rows| !rows.is_empty()).await;
+    assert_eq!(keys(&firing, &["container"]), BTreeSet::from([vec!["spins".to_owned()]]), "{firing:?}");
     // Over five minutes of which it has seen a few seconds the rule's own figure is small.
     assert!(cpu.iter().any(|(labels, value)| labels["container"] == "spins" && *value > 0.0), "{cpu:?}");
     let now = "rate(container_cpu_usage_seconds_total{container=\"spins\",image!=\"\"}[5s])";

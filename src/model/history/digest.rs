@@ -5,10 +5,10 @@
 //! ten minutes become another, and an hour another: those of an hour and of a day are kept.
 //!
 //! # What condensing costs
-//! Number, mean and maximum stay what they were. A percentile over several spreads is that of samples as large as
-//! each spread says so many of its own are at most: half of them its median, four tenths its 90th percentile. So
-//! it is never less than that of the samples themselves. An hour and a day begin where a span does: up to ten
-//! minutes, or an hour, too early. Figures have seven digits; bytes that come by the page are exact up to 64 GiB.
+//! Number, mean and maximum stay what they were. For a percentile over several spreads each stands for samples of
+//! four sizes: half of them as large as its median, four tenths as its 90th percentile, and so on. That is never
+//! less than the percentile of the samples themselves. An hour and a day begin where a span does: up to ten minutes,
+//! or an hour, too early. Figures have seven digits; bytes that come by the page are exact up to 64 GiB.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -137,8 +137,13 @@ impl Digest {
     pub fn used(&self, length: Duration, until: Monotonic) -> Used {
         let from = until.before(length);
         let covered = until.since(from.max(self.since)).unwrap_or_default();
-        let kinds =
-            [(MINUTE, 0), (HOUR, 2)].iter().find(|(most, _)| length <= *most).map_or(3, |(_, kinds)| *kinds);
+        let kinds = if length <= MINUTE {
+            0
+        } else if length <= HOUR {
+            2
+        } else {
+            3
+        };
         let (millicores, memory) = self.spreads(kinds, from, until);
         Used { covered, millicores, memory }
     }
