@@ -86,8 +86,10 @@ pub(crate) async fn its_figures_lie_between_two_of_ours_and_its_keys_are_here(st
     gather_ours(&reader, &mut ours).await;
     let compared = compare(&ours, &theirs);
     println!("       figures of the kubelet between two of ours: {compared:?}");
+    let of_resource: usize = compared.iter().filter(|((at, _), _)| *at == 0).map(|(_, times)| times).sum();
+    assert!(of_resource >= 12, "only {of_resource} figures of /metrics/resource could be compared");
     for (family, _) in COMPARED {
-        assert!(compared.contains_key(family), "{family}: {compared:?}");
+        assert!(compared.keys().any(|(_, known)| *known == family), "{family}: {compared:?}");
     }
 
     let summary: Value = serde_json::from_str(&of_kubelet(&stage, "stats/summary").await).unwrap();
@@ -164,20 +166,24 @@ fn gather(route: usize, text: &str, series: &mut Series) {
 /// cgroups of its own. `None`: it is not compared, or of the pause container, of which ours has no series.
 fn known(name: &str) -> Option<String> {
     let (family, labels) = name.trim_end_matches('}').split_once('{')?;
-    COMPARED.iter().find(|(compared, _)| *compared == family)?;
+    apart(family)?;
     let of_pause = labels.contains("container=\"\"") && !labels.contains("image=\"\"");
     let is_ours = |label: &&str| !["id=", "image=", "name="].iter().any(|other| label.starts_with(other));
     let labels: Vec<_> = labels.split(',').filter(is_ours).collect();
     (!of_pause).then(|| format!("{family}{{{}}}", labels.join(",")))
 }
 
-/// How many of the kubelet's figures of each family were found between those of ours that were taken before and
+/// Which part of a figure of this family the two may be apart; `None`: it is not compared.
+fn apart(family: &str) -> Option<(&'static str, f64)> {
+    COMPARED.into_iter().find(|(compared, _)| *compared == family)
+}
+
+/// How many of the kubelet's figures of each route and family were found between those of ours that were taken before and
 /// after, with a sweep's leave on either side: the kubelet notes the time when it has read.
-fn compare(ours: &Series, theirs: &Series) -> BTreeMap<&'static str, usize> {
+fn compare(ours: &Series, theirs: &Series) -> BTreeMap<(usize, &'static str), usize> {
     let mut compared = BTreeMap::new();
     for ((route, name), points) in theirs {
-        let of_name = |(family, _): &&(&str, f64)| name.split('{').next() == Some(*family);
-        let (family, apart) = COMPARED.iter().find(of_name).unwrap();
+        let (family, apart) = name.split_once('{').and_then(|(family, _)| apart(family)).unwrap();
         let known = ours.get(&(*route, name.clone())).unwrap_or_else(|| panic!("no {name} in ours"));
         for (at, value) in points {
             let after = known.partition_point(|(ours, _)| ours < at);
@@ -190,7 +196,7 @@ fn compare(ours: &Series, theirs: &Series) -> BTreeMap<&'static str, usize> {
                 (low - leave..=high + leave).contains(value),
                 "{name} at {at}: {value}, but ours go from {low} to {high} ({around:?}, {last:?})"
             );
-            *compared.entry(*family).or_default() += 1;
+            *compared.entry((*route, family)).or_default() += 1;
         }
     }
     compared

@@ -22,6 +22,7 @@ use crate::network::PORT;
 use crate::network::while_quiet_seeing;
 use crate::oracle;
 use crate::stage::Stage;
+use crate::watcher::metric;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MIB: u64 = 1 << 20;
@@ -185,13 +186,6 @@ pub(crate) async fn a_summary_goes_back_as_far_as_the_daemon_does(stage: Arc<Sta
     let memory = &summary[&asked]["day_usage"]["memory"];
     let most = oracle::number(watched.cgroup_dir("memory").unwrap().join("memory.max_usage_in_bytes"));
     assert!(number(memory, "max") <= most as f64 && number(memory, "fifty") >= 1e6, "{most}: {memory}");
-}
-
-/// A number that a daemon says of itself.
-fn metric(daemon: &Daemon, name: &str) -> f64 {
-    let metrics = daemon.get("/metrics").body;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name}: {metrics}")).parse().unwrap()
 }
 
 /// Reads events as they come, up to one that is waited for.
