@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use podvitals_testbed::BUSYBOX;
+use podvitals_testbed::LOAD;
 use podvitals_testbed::wait_for;
 use serde_json::Value;
 use serde_json::json;
@@ -14,8 +16,15 @@ use tokio::time::sleep;
 use crate::reader::Reader;
 use crate::stage::PATIENCE;
 use crate::stage::Stage;
+use crate::summary::Summaries;
+use crate::summary::lives_are_the_same;
+use crate::zoo::pods;
 
 const PLACE: &str = "beside";
+const PORT: &str = "5001";
+
+/// Pods whose memory stands still: of others it may be anything between two readings.
+pub(crate) const STEADY: [&str; 3] = ["spinner", "holder", "writer"];
 
 /// Keys of the kubelet's summary that ours has not, up to where they begin. The README says why.
 const ABSENT: [&str; 11] = [
@@ -59,73 +68,133 @@ const ROUTES: [(&str, &str); 2] = [
     ("/metrics/cadvisor?timestamps=1&profile=full", "metrics/cadvisor"),
 ];
 
+/// Seconds for which both are read at the least: the kubelet reads each cgroup every 10 to 20 s.
+const SECONDS: u32 = 35;
+
+/// The least comparisons of one family, of rows of pods and of containers each.
+const LEAST: usize = 5;
+
 /// Route, family and labels → milliseconds and value, as the text has them.
 type Series = BTreeMap<(usize, String), Vec<(u64, f64)>>;
 
+/// Route, family and whether it is of containers, not of pods → how often it was compared, and the highest.
+type Compared = BTreeMap<(usize, &'static str, bool), (usize, f64)>;
+
 pub(crate) async fn its_figures_lie_between_two_of_ours_and_its_keys_are_here(stage: Arc<Stage>) {
     stage.cluster.create_namespace(PLACE).await.unwrap();
-    stage.cluster.apply(&pods().to_string()).await.unwrap();
+    stage.cluster.apply(&resting().to_string()).await.unwrap();
     let ready = ["wait", "pods", "-n", PLACE, "--all", "--for=condition=Ready", "--timeout=90s"];
+    stage.cluster.kubectl(&ready).await.unwrap();
+    stage.cluster.apply(&talker(&stage).await.to_string()).await.unwrap();
     stage.cluster.kubectl(&ready).await.unwrap();
     let (_forward, reader) = stage.port_forward().await;
     until_both_know(&stage, &reader).await;
 
-    // The kubelet's figures are up to half a minute old: ours have to be older.
-    let (mut ours, mut theirs) = (Series::new(), Series::new());
-    for second in 0..45 {
+    let (mut ours, mut theirs, mut summaries) = (Series::new(), Series::new(), Summaries::new());
+    for second in 0.. {
         for _ in 0..2 {
-            gather_ours(&reader, &mut ours).await;
+            gather_ours(&reader, &mut ours, &mut summaries).await;
             sleep(Duration::from_millis(300)).await;
         }
-        if second > 30 && second % 5 == 0 {
+        if second % 5 == 0 {
             for (at, (_, route)) in ROUTES.into_iter().enumerate() {
                 gather(at, &of_kubelet(&stage, route).await, &mut theirs);
             }
+            summaries.add_theirs(&of_kubelet(&stage, "stats/summary").await);
+        } else if second % 5 == 4 && second > SECONDS {
+            let lacking = lacking(&compare(&ours, &theirs)).or_else(|| summaries.lacking(PLACE));
+            let Some(lacking) = lacking else { break };
+            assert!(second < 3 * SECONDS, "{lacking}");
         }
     }
-    gather_ours(&reader, &mut ours).await;
-    let compared = compare(&ours, &theirs);
-    println!("       figures of the kubelet between two of ours: {compared:?}");
-    let of_resource: usize = compared.iter().filter(|((at, _), _)| *at == 0).map(|(_, times)| times).sum();
-    assert!(of_resource >= 12, "only {of_resource} figures of /metrics/resource could be compared");
-    for (family, _) in COMPARED {
-        assert!(compared.keys().any(|(_, known)| *known == family), "{family}: {compared:?}");
-    }
+    println!("       figures of the kubelet between two of ours: {:?}", compare(&ours, &theirs));
+    summaries.compare_node_cpu();
 
     let summary: Value = serde_json::from_str(&of_kubelet(&stage, "stats/summary").await).unwrap();
     let here: Value = serde_json::from_str(&reader.get("/stats/summary").await.body).unwrap();
     the_same_keys(&summary, &here);
     the_same_pods(&summary, &here);
+    lives_are_the_same(&summary, &here, &pods(&stage, PLACE).await.unwrap(), PLACE);
     stage.cluster.kubectl(&["delete", "namespace", PLACE, "--timeout=90s"]).await.unwrap();
 }
 
-async fn gather_ours(reader: &Reader, series: &mut Series) {
+async fn gather_ours(reader: &Reader, series: &mut Series, summaries: &mut Summaries) {
     for (at, (route, _)) in ROUTES.into_iter().enumerate() {
         gather(at, &reader.get(route).await.body, series);
     }
+    summaries.add_ours(&reader.get("/stats/summary").await.body);
 }
 
-fn pods() -> Value {
-    let pod = |name: &str, arguments: Value| {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "name": name, "namespace": PLACE },
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{
-                    "name": "load",
-                    "image": "localhost/load:1",
-                    "imagePullPolicy": "Never",
-                    "args": arguments,
-                    "resources": { "limits": { "cpu": "100m", "memory": "96Mi" } },
-                }],
-            },
-        })
+/// The first family of which too few figures were compared, or none but zeros.
+fn lacking(compared: &Compared) -> Option<String> {
+    let routes = 0..ROUTES.len();
+    let wanted = routes.flat_map(|at| COMPARED.map(|(family, _)| [(at, family, false), (at, family, true)]));
+    let mut wanted =
+        wanted.flatten().filter(|(at, family, is_container)| known_to(*at, family, *is_container));
+    wanted.find_map(|wanted| {
+        let (times, highest) = compared.get(&wanted).copied().unwrap_or_default();
+        // The node has no swap.
+        let is_some = highest > 0.0 || wanted.1 == "container_memory_swap";
+        (times < LEAST || !is_some).then(|| format!("{wanted:?}: {times} times up to {highest}"))
+    })
+}
+
+/// Whether a route has that family, of containers or of pods.
+fn known_to(route: usize, family: &str, is_container: bool) -> bool {
+    match (route, family) {
+        (0, "container_cpu_usage_seconds_total" | "container_memory_working_set_bytes") => is_container,
+        (0, _) => family.starts_with("pod_") && !is_container,
+        _ => family.starts_with("container_"),
+    }
+}
+
+/// A pod of containers that are each allowed a tenth of a core and 96 MiB.
+fn pod(name: &str, containers: &[(&str, Value)]) -> Value {
+    let container = |(name, command): &(&str, Value)| {
+        let mut container = json!({
+            "name": name,
+            "imagePullPolicy": "Never",
+            "resources": { "limits": { "cpu": "100m", "memory": "96Mi" } },
+        });
+        // A line for a shell, or arguments of the load program.
+        if command.is_string() {
+            container["image"] = json!(BUSYBOX);
+            container["command"] = json!(["/bin/sh", "-c", command]);
+        } else {
+            container["image"] = json!(LOAD);
+            container["args"] = command.clone();
+        }
+        container
     };
-    let items =
-        [pod("spinner", json!(["spin", "--duty", "20"])), pod("holder", json!(["memory", "--anon", "40M"]))];
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": PLACE },
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": containers.iter().map(container).collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// CPU, anonymous memory beside nothing at all, and page cache.
+fn resting() -> Value {
+    let write = "dd if=/dev/zero of=/file bs=1M count=16 && exec sleep 100000";
+    let items = [
+        pod("spinner", &[("load", json!(["spin", "--duty", "20"]))]),
+        pod("holder", &[("load", json!(["memory", "--anon", "40M"])), ("idle", json!(["idle"]))]),
+        pod("writer", &[("load", json!(write))]),
+        pod("server", &[("load", json!(["serve-bytes", "--port", PORT]))]),
+    ];
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+/// It moves bytes for as long as it lives, more of them one way than the other.
+async fn talker(stage: &Stage) -> Value {
+    let server = stage.cluster.find_on_node(PLACE, "server").await.unwrap().unwrap();
+    let address = server.ip.unwrap().to_string();
+    let amounts = ["--bytes", "20k", "--receive", "50k", "--every", "200"];
+    pod("talker", &[("load", json!([&["send", &*address, PORT][..], &amounts].concat()))])
 }
 
 async fn of_kubelet(stage: &Stage, path: &str) -> String {
@@ -137,7 +206,7 @@ async fn until_both_know(stage: &Stage, reader: &Reader) {
     wait_for("both to have figures of the pods", PATIENCE, async || {
         for text in [of_kubelet(stage, "metrics/resource").await, reader.get("/metrics/resource").await.body]
         {
-            for pod in ["spinner", "holder"] {
+            for pod in ["spinner", "holder", "writer", "server", "talker"] {
                 anyhow::ensure!(text.contains(&format!("pod=\"{pod}\"")), "{pod} is in one only");
             }
         }
@@ -163,14 +232,17 @@ fn gather(route: usize, text: &str, series: &mut Series) {
 }
 
 /// Family and labels without those of the runtime, which stand in both texts and differ where the kubelet has
-/// cgroups of its own. `None`: it is not compared, or of the pause container, of which ours has no series.
+/// cgroups of its own. `None`: it is not compared, or memory that moves, or of the pause container, of which ours has no
+/// series.
 fn known(name: &str) -> Option<String> {
     let (family, labels) = name.trim_end_matches('}').split_once('{')?;
     apart(family)?;
     let of_pause = labels.contains("container=\"\"") && !labels.contains("image=\"\"");
     let is_ours = |label: &&str| !["id=", "image=", "name="].iter().any(|other| label.starts_with(other));
+    let stands = STEADY.iter().any(|pod| labels.contains(&format!("pod=\"{pod}\"")));
     let labels: Vec<_> = labels.split(',').filter(is_ours).collect();
-    (!of_pause).then(|| format!("{family}{{{}}}", labels.join(",")))
+    (!of_pause && (stands || !family.contains("_memory_")))
+        .then(|| format!("{family}{{{}}}", labels.join(",")))
 }
 
 /// Which part of a figure of this family the two may be apart; `None`: it is not compared.
@@ -178,28 +250,40 @@ fn apart(family: &str) -> Option<(&'static str, f64)> {
     COMPARED.into_iter().find(|(compared, _)| *compared == family)
 }
 
-/// How many of the kubelet's figures of each route and family were found between those of ours that were taken before and
-/// after, with a sweep's leave on either side: the kubelet notes the time when it has read.
-fn compare(ours: &Series, theirs: &Series) -> BTreeMap<(usize, &'static str), usize> {
-    let mut compared = BTreeMap::new();
+/// How many of the kubelet's figures of each route and family, of containers or of pods, were found between those
+/// of ours that were taken before and after, and the highest.
+fn compare(ours: &Series, theirs: &Series) -> Compared {
+    let mut compared = Compared::new();
     for ((route, name), points) in theirs {
         let (family, apart) = name.split_once('{').and_then(|(family, _)| apart(family)).unwrap();
+        let is_container = name.contains("container=\"") && !name.contains("container=\"\"");
         let known = ours.get(&(*route, name.clone())).unwrap_or_else(|| panic!("no {name} in ours"));
         for (at, value) in points {
-            let after = known.partition_point(|(ours, _)| ours < at);
-            let (Some(first), Some(last)) = (after.checked_sub(2), known.get(after + 1)) else { continue };
-            let around = &known[first..=after + 1];
-            let low = around.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
-            let high = around.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-            let leave = apart * high;
-            assert!(
-                (low - leave..=high + leave).contains(value),
-                "{name} at {at}: {value}, but ours go from {low} to {high} ({around:?}, {last:?})"
-            );
-            *compared.entry((*route, family)).or_default() += 1;
+            let Some(around) = around(known, *at, *at) else { continue };
+            lies_between(name, *at, *value, around, apart);
+            let (times, highest) = compared.entry((*route, family, is_container)).or_default();
+            (*times, *highest) = (*times + 1, value.max(*highest));
         }
     }
     compared
+}
+
+/// Our points from before that time to after it, with a sweep's leave on either side: the kubelet notes the time
+/// when it has read. `None`: ours do not go that far.
+pub(crate) fn around(known: &[(u64, f64)], from: u64, to: u64) -> Option<&[(u64, f64)]> {
+    let first = known.partition_point(|(at, _)| *at < from).checked_sub(2)?;
+    let last = known.partition_point(|(at, _)| *at <= to) + 1;
+    known.get(first..=last)
+}
+
+pub(crate) fn lies_between(name: &str, at: u64, value: f64, around: &[(u64, f64)], apart: f64) {
+    let low = around.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    let high = around.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+    let leave = apart * high;
+    assert!(
+        (low - leave..=high + leave).contains(&value),
+        "{name} at {at}: {value}, but ours go from {low} to {high}: {around:?}"
+    );
 }
 
 /// Paths of all values, lists as one, with what they hold.

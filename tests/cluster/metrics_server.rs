@@ -20,23 +20,25 @@ use crate::accounts::Account;
 use crate::oracle::Schedstat;
 use crate::quantity::bytes;
 use crate::quantity::cores;
+use crate::reader::Reader;
 use crate::release::Release;
 use crate::stage::PATIENCE;
 use crate::stage::Stage;
 use crate::stage::TLS_PORT;
+use crate::top_lives;
 use crate::witness::now;
 use crate::zoo::pods;
 
 const PROGRAM: &str = "metrics-server";
 
 /// Namespace of the pods under test, and name of what they climb on.
-const PLACE: &str = "topped";
+pub(crate) const PLACE: &str = "topped";
 
 /// Of one core.
 const DUTY: u32 = 40;
 
 /// The least it takes.
-const RESOLUTION: Duration = Duration::from_secs(10);
+pub(crate) const RESOLUTION: Duration = Duration::from_secs(10);
 
 const CHURNED: usize = 100;
 const WAVE: usize = 20;
@@ -44,13 +46,35 @@ const WAVE: usize = 20;
 /// On the node's own address, where metrics-server looks for a kubelet.
 const ON_NODE: Release = Release::new("onnode", "onnode");
 
-/// Namespace, pod, container → cores and bytes.
-type Top = BTreeMap<(String, String, String), (f64, u64)>;
+/// Namespace, pod, container.
+type Names = BTreeSet<(String, String, String)>;
+
+type Top = BTreeMap<(String, String, String), Usage>;
+
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) cores: f64,
+    pub(crate) bytes: u64,
+    /// Of the window, in nanoseconds since 1970, the end in whole seconds.
+    pub(crate) begun: u64,
+    pub(crate) end: u64,
+}
+
+/// What was answered once.
+pub(crate) struct Poll {
+    /// Nanoseconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) top: Top,
+    /// Podvitals' own document, of which metrics-server's is made.
+    pub(crate) resource: String,
+}
 
 pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage>) {
     ON_NODE.install(&stage, &["--set", "profile.hostNetwork=true"]).await.unwrap();
     stage.cluster.create_namespace(PLACE).await.unwrap();
-    stage.cluster.apply(&climber().to_string()).await.unwrap();
+    let items: Vec<_> = climber().into_iter().chain(top_lives::manifests()).collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    stage.cluster.apply(&list.to_string()).await.unwrap();
     stage.until_rolled_out(ON_NODE.namespace(), &ON_NODE.full_name()).await.unwrap();
     let account = account(&stage).await;
     let (mut program, port) = start(&stage, &account).await;
@@ -58,6 +82,8 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
 
     let climbs = ["rollout", "status", "-n", PLACE, "deployment/topped", "--timeout=90s"];
     stage.cluster.kubectl(&climbs).await.unwrap();
+    let ready = ["wait", "pods", "-n", PLACE, "--all", "--for=condition=Ready", "--timeout=90s"];
+    stage.cluster.kubectl(&ready).await.unwrap();
     let lasting = lasting(&stage).await;
     assert!(lasting.len() >= 4, "{lasting:?}");
     until_all_are_there(&stage, &lasting).await;
@@ -73,12 +99,16 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
         assert!(words[3].ends_with('m') && words[4].ends_with("Mi"), "{words:?}");
     }
     the_climber_s_figure_is_the_scheduler_s(&stage, &lasting).await;
-    let (polls, ()) =
-        tokio::join!(nothing_drops_out_while_others_come_and_go(&stage, &lasting), until_scaled(&stage));
+    let reader = Reader::tls((stage.cluster.node_address(), TLS_PORT).into(), Some(account.token().await));
+    let others = async { tokio::join!(others_come_and_go(&stage), top_lives::live(&stage, &reader)).1 };
+    let watched = nothing_drops_out_while(&stage, &reader, &lasting, others);
+    let ((polls, lives), ()) = tokio::join!(watched, until_scaled(&stage));
     println!(
-        "       {} containers in each of {polls} answers while {CHURNED} pods came and went",
-        lasting.len()
+        "       {} containers in each of {} answers while {CHURNED} pods came and went",
+        lasting.len(),
+        polls.len()
     );
+    lives.check(&polls);
     assert!(program.runs().unwrap(), "{}", stage.cluster.log_tail(PROGRAM));
 
     // First, or nothing could be deleted: the API server asks every API that is registered.
@@ -93,7 +123,7 @@ pub(crate) async fn top_and_an_autoscaler_go_by_podvitals_alone(stage: Arc<Stage
 }
 
 /// A Deployment that uses four times what it asks for, and what makes it grow for that.
-fn climber() -> Value {
+fn climber() -> [Value; 2] {
     let container = json!({
         "name": "climber",
         "image": "localhost/load:1",
@@ -127,7 +157,7 @@ fn climber() -> Value {
             "metrics": [{ "type": "Resource", "resource": { "name": "cpu", "target": target } }],
         },
     });
-    json!({ "apiVersion": "v1", "kind": "List", "items": [deployment, autoscaler] })
+    [deployment, autoscaler]
 }
 
 /// What metrics-server's own manifest grants it.
@@ -228,16 +258,18 @@ async fn until_available(stage: &Stage, program: &mut Beside) {
 }
 
 /// Every container that runs now, of pods that stay while the test lasts.
-async fn lasting(stage: &Stage) -> BTreeSet<(String, String, String)> {
-    let mut lasting = BTreeSet::new();
+async fn lasting(stage: &Stage) -> Names {
+    let mut lasting = Names::new();
     for pod in pods(stage, "").await.unwrap() {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
         let runs = |status: &&Value| status["state"]["running"].is_object();
         if pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running" {
             let name = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
-            lasting
-                .extend(statuses.filter(runs).map(|it| (name.0.clone(), name.1.clone(), text(&it["name"]))));
+            let names = statuses.filter(runs).map(|it| (name.0.clone(), name.1.clone(), text(&it["name"])));
+            lasting.extend(
+                names.filter(|(place, pod, container)| place != PLACE || top_lives::stays(pod, container)),
+            );
         }
     }
     lasting
@@ -248,18 +280,26 @@ async fn top(stage: &Stage) -> anyhow::Result<Top> {
     let list: Value = serde_json::from_str(&stage.cluster.kubectl(&raw).await?)?;
     let mut top = Top::new();
     for pod in list["items"].as_array().context("items")? {
+        let (end, window) = window_of(pod)?;
         for container in pod["containers"].as_array().context("containers")? {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let name = |of: &str| text(&pod["metadata"][of]);
             let usage = |of: &str| text(&container["usage"][of]);
             let key = (name("namespace"), name("name"), text(&container["name"]));
-            top.insert(key, (cores(&usage("cpu"))?, bytes(&usage("memory"))?));
+            let usage = Usage {
+                cores: cores(&usage("cpu"))?,
+                bytes: bytes(&usage("memory"))?,
+                begun: end - window,
+                end,
+            };
+            anyhow::ensure!(!top.contains_key(&key), "{key:?} is there twice");
+            top.insert(key, usage);
         }
     }
     Ok(top)
 }
 
-async fn until_all_are_there(stage: &Stage, lasting: &BTreeSet<(String, String, String)>) {
+async fn until_all_are_there(stage: &Stage, lasting: &Names) {
     // Two scrapes make a figure.
     let there = wait_for("every container in kubectl top", PATIENCE, async || {
         let top = top(stage).await?;
@@ -273,12 +313,9 @@ async fn until_all_are_there(stage: &Stage, lasting: &BTreeSet<(String, String, 
 }
 
 /// The scheduler's own clock says the same of the same ten seconds.
-async fn the_climber_s_figure_is_the_scheduler_s(
-    stage: &Stage,
-    lasting: &BTreeSet<(String, String, String)>,
-) {
+async fn the_climber_s_figure_is_the_scheduler_s(stage: &Stage, lasting: &Names) {
     // One that ran at the beginning: the autoscaler may be adding others already.
-    let (_, pod, _) = lasting.iter().find(|(place, ..)| place == PLACE).unwrap();
+    let (_, pod, _) = lasting.iter().find(|(place, _, of)| place == PLACE && of == "climber").unwrap();
     let on_node = stage.cluster.find_on_node(PLACE, pod).await.unwrap().unwrap();
     let pid = on_node.container("climber").unwrap().pid;
     let (clock, begun) = (Schedstat::record(pid), now());
@@ -310,46 +347,55 @@ fn window_of(said: &Value) -> anyhow::Result<(u64, u64)> {
     Ok((u64::try_from(end.as_nanosecond())?, u64::try_from(window.as_nanos())?))
 }
 
-/// How many answers were looked at.
-async fn nothing_drops_out_while_others_come_and_go(
+/// Every answer until `others` is over, and what that brought.
+async fn nothing_drops_out_while<T>(
     stage: &Stage,
-    lasting: &BTreeSet<(String, String, String)>,
-) -> usize {
+    reader: &Reader,
+    lasting: &Names,
+    others: impl Future<Output = T>,
+) -> (Vec<Poll>, T) {
     let over = tokio::sync::Notify::new();
-    let churn = async {
-        for wave in 0..CHURNED / WAVE {
-            let list = wave_of(wave);
-            stage.cluster.kubectl_with_stdin(&["create", "-f", "-"], Some(&list)).await.unwrap();
-            let selector = format!("wave=w{wave}");
-            let running =
-                ["wait", "pods", "-n", PLACE, "-l", &selector, "--for=condition=Ready", "--timeout=180s"];
-            stage.cluster.kubectl(&running).await.unwrap();
-            // Long enough to be in two scrapes, now and then.
-            sleep(RESOLUTION).await;
-            let end = ["delete", "pods", "-n", PLACE, "-l", &selector, "--grace-period=1", "--wait=false"];
-            stage.cluster.kubectl(&end).await.unwrap();
-        }
-        sleep(RESOLUTION).await;
+    let others = async {
+        let brought = others.await;
         over.notify_one();
+        brought
     };
     let watch = async {
-        let (mut polls, mut churned) = (0, BTreeSet::new());
+        let (mut polls, mut churned) = (Vec::new(), Names::new());
         let mut ended = std::pin::pin!(over.notified());
         loop {
             let top = top(stage).await.unwrap();
             let missing: Vec<_> = lasting.iter().filter(|name| !top.contains_key(name)).collect();
-            assert!(missing.is_empty(), "answer {polls} lacks {missing:?}");
-            churned.extend(
-                top.into_keys().filter(|(place, pod, _)| place == PLACE && pod.starts_with("passing")),
-            );
-            polls += 1;
+            assert!(missing.is_empty(), "answer {} lacks {missing:?}", polls.len());
+            let passing =
+                |(place, pod, _): &&(String, String, String)| place == PLACE && pod.starts_with("passing");
+            churned.extend(top.keys().filter(passing).cloned());
+            let resource = reader.get("/metrics/resource").await;
+            assert_eq!(resource.status, 200, "{}", resource.body);
+            polls.push(Poll { at: now(), top, resource: resource.body });
             if tokio::time::timeout(Duration::from_secs(1), ended.as_mut()).await.is_ok() {
                 assert!(churned.len() >= WAVE, "hardly any of the others was ever seen: {churned:?}");
                 return polls;
             }
         }
     };
-    tokio::join!(churn, watch).1
+    tokio::join!(watch, others)
+}
+
+async fn others_come_and_go(stage: &Stage) {
+    for wave in 0..CHURNED / WAVE {
+        let list = wave_of(wave);
+        stage.cluster.kubectl_with_stdin(&["create", "-f", "-"], Some(&list)).await.unwrap();
+        let selector = format!("wave=w{wave}");
+        let running =
+            ["wait", "pods", "-n", PLACE, "-l", &selector, "--for=condition=Ready", "--timeout=180s"];
+        stage.cluster.kubectl(&running).await.unwrap();
+        // Long enough to be in two scrapes, now and then.
+        sleep(RESOLUTION).await;
+        let end = ["delete", "pods", "-n", PLACE, "-l", &selector, "--grace-period=1", "--wait=false"];
+        stage.cluster.kubectl(&end).await.unwrap();
+    }
+    sleep(RESOLUTION).await;
 }
 
 fn wave_of(wave: usize) -> String {

@@ -69,6 +69,8 @@ pub(super) fn arguments(layout: &Layout) -> Vec<String> {
         format!("--cert-dir={}", layout.path("pki")),
         format!("--hostname-override={}", layout.node_name()),
         format!("--node-ip={}", layout.address()),
+        // The cAdvisor in it asks the usual socket otherwise, and knows no container and no pod's network.
+        format!("--containerd={}", layout.state.socket().display()),
     ]
 }
 

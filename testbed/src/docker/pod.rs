@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub struct DockerPod {
 
 /// What a container's next instance has from its last.
 struct Life {
+    mounts: Vec<String>,
     args: Vec<String>,
     attempt: u32,
     instance: DockerContainer,
@@ -115,19 +116,37 @@ impl DockerPod {
 
     /// Makes and starts a container that runs the load program with these arguments.
     pub async fn container(&self, name: &str, args: &[&str]) -> Result<DockerContainer> {
-        let args: Vec<String> = args.iter().map(|&argument| argument.to_owned()).collect();
-        self.instance(name, args, 0).await
+        self.instance(name, Vec::new(), owned(args), 0).await
+    }
+
+    /// The same, with a folder of the host in it.
+    pub async fn container_with(
+        &self,
+        folder: &Path,
+        inside: &str,
+        name: &str,
+        args: &[&str],
+    ) -> Result<DockerContainer> {
+        let mount = format!("--volume={}:{inside}", folder.display());
+        self.instance(name, vec![mount], owned(args), 0).await
     }
 
     /// Kills the container and makes the next instance; the dead one stays, as with the kubelet.
     pub async fn restart_container(&self, name: &str) -> Result<DockerContainer> {
         let known = self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        let Life { args, attempt, instance } = known.with_context(|| format!("no container '{name}'"))?;
+        let Life { mounts, args, attempt, instance } =
+            known.with_context(|| format!("no container '{name}'"))?;
         self.engine.run(["kill", &instance.id]).await?;
-        self.instance(name, args, attempt + 1).await
+        self.instance(name, mounts, args, attempt + 1).await
     }
 
-    async fn instance(&self, name: &str, args: Vec<String>, attempt: u32) -> Result<DockerContainer> {
+    async fn instance(
+        &self,
+        name: &str,
+        mounts: Vec<String>,
+        args: Vec<String>,
+        attempt: u32,
+    ) -> Result<DockerContainer> {
         let title = format!("k8s_{name}_{}_default_{}_{attempt}", self.name, self.uid);
         let mut command = started(&title, &self.cgroup);
         let of_sandbox = format!("io.kubernetes.sandbox.id={}", self.sandbox_id);
@@ -141,6 +160,7 @@ impl DockerPod {
         command.extend(labels.map(|label| format!("--label={label}")));
         let network = if self.host_network { "host" } else { &format!("container:{}", self.sandbox_id) };
         command.push(format!("--network={network}"));
+        command.extend(mounts.iter().cloned());
         command.push(LOAD.into());
         command.extend(args.iter().cloned());
         let id = self.engine.run(command).await?;
@@ -148,7 +168,7 @@ impl DockerPod {
         let pid = pid.parse().with_context(|| format!("pid of {title}: '{pid}'"))?;
         let cgroup = format!("{}/{id}", self.cgroup);
         let container = DockerContainer { engine: self.engine.clone(), id, pid, cgroup };
-        let kept = Life { args, attempt, instance: container.clone() };
+        let kept = Life { mounts, args, attempt, instance: container.clone() };
         self.containers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), kept);
         Ok(container)
     }
@@ -164,6 +184,10 @@ impl DockerPod {
 
 fn started(name: &str, cgroup: &str) -> Vec<String> {
     ["run", "--detach", "--name", name, "--cgroup-parent", cgroup].map(str::to_owned).to_vec()
+}
+
+fn owned(args: &[&str]) -> Vec<String> {
+    args.iter().map(|&argument| argument.to_owned()).collect()
 }
 
 fn pod_labels(name: &str, uid: &str) -> [String; 3] {
