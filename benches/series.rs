@@ -10,6 +10,8 @@
 
 #[path = "../tests/http/earlier.rs"]
 mod earlier;
+#[path = "../tests/http/memory_stat.rs"]
+mod memory_stat;
 #[path = "../tests/http/node.rs"]
 mod node;
 #[path = "../tests/http/parts.rs"]

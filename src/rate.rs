@@ -56,10 +56,17 @@ pub fn rates(earlier: &Sweep, later: &Sweep, index: &mut Index, into: &mut Rates
         index.rebuild(earlier);
     }
     into.cgroups.clear();
-    into.cgroups.extend(later.cgroups.iter().enumerate().map(|(at, now)| {
+    into.percpu_before.clear();
+    for (at, now) in later.cgroups.iter().enumerate() {
         let before = if aligned { Some(at) } else { index.cgroups.get(&now.id).copied() };
-        before.map_or_else(CgroupRates::default, |before| cgroup_rates(&earlier.cgroups[before], now))
-    }));
+        let before = before.map(|before| &earlier.cgroups[before]);
+        let mut rates = before.map_or_else(CgroupRates::default, |before| cgroup_rates(before, now));
+        if let Some(before) = before.filter(|_| rates.cpu_before.is_some()) {
+            let by_cpu = earlier.details.percpu(&before.details.percpu);
+            rates.percpu_before = into.percpu_before.add_percpu(by_cpu.iter().copied());
+        }
+        into.cgroups.push(rates);
+    }
     into.networks.clear();
     into.networks.extend(later.networks.iter().enumerate().map(|(at, now)| {
         let before = if aligned { Some(at) } else { index.networks.get(&now.id).copied() };
@@ -78,6 +85,7 @@ fn cgroup_rates(earlier: &CgroupReading, later: &CgroupReading) -> CgroupRates {
             cores(earlier.usage, later.usage, window)
         }),
         cpu_before: comparable(&earlier.cpu, &later.cpu, |cpu| cpu.usage),
+        percpu_before: 0..0,
         io: io_rate(&earlier.io, &later.io),
     }
 }
@@ -252,7 +260,7 @@ mod tests {
         let earlier = sweep(vec![cgroup(1, 5, SECOND, SECOND, 9)], vec![network(9, 7, SECOND, 10)]);
         let later = sweep(vec![cgroup(1, 5, 2 * SECOND, 0, 8)], vec![network(9, 7, 2 * SECOND, 9)]);
         let rates = between(&earlier, &later);
-        assert_eq!((rates.cgroups[0], rates.networks[0]), (CgroupRates::default(), None));
+        assert_eq!((&rates.cgroups[0], rates.networks[0]), (&CgroupRates::default(), None));
     }
 
     #[test]

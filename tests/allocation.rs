@@ -89,10 +89,12 @@ fn blocks_of<T>(work: impl FnOnce() -> T) -> (u64, T) {
 /// Files as a v1 kernel shows them, in three hierarchies below `root`.
 const FILES: &[(&str, &str, &str)] = &[
     ("cpuacct", "cpuacct.usage", "7024760000\n"),
+    ("cpuacct", "cpuacct.usage_percpu", "7024760000 0 \n"),
     ("cpuacct", "cpuacct.stat", "user 412\nsystem 290\n"),
     ("cpu", "cpu.stat", "nr_periods 120\nnr_throttled 7\nthrottled_time 350000000\n"),
     ("memory", "memory.usage_in_bytes", "8978432\n"),
     ("memory", "memory.max_usage_in_bytes", "9978432\n"),
+    ("memory", "memory.failcnt", "0\n"),
     ("memory", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"),
     (
         "memory",

@@ -31,8 +31,12 @@ mod exposition;
 mod heapster;
 #[path = "http/hostile.rs"]
 mod hostile;
+#[path = "http/interfaces.rs"]
+mod interfaces;
 #[path = "http/kubelet.rs"]
 mod kubelet;
+#[path = "http/kubelet_names.rs"]
+mod kubelet_names;
 #[path = "http/kubelet_shape.rs"]
 mod kubelet_shape;
 #[path = "http/large.rs"]
@@ -41,6 +45,8 @@ mod large;
 mod limits;
 #[path = "http/live.rs"]
 mod live;
+#[path = "http/memory_stat.rs"]
+mod memory_stat;
 #[path = "http/names.rs"]
 mod names;
 #[path = "http/node.rs"]

@@ -112,6 +112,7 @@ impl Aggregator {
         let mut snapshot = self.empty(sweep, rates, device_names);
         let mut cgroups = sweep.cgroups.iter().zip(&rates.cgroups);
         let networks = sweep.networks.iter().zip(&rates.networks);
+        let by_cpu = &rates.percpu_before;
         for ((index, pod), (network, network_rates)) in sweep.targets.pods.iter().enumerate().zip(networks) {
             let Some((own, own_rates)) = cgroups.next() else { break };
             let first = u32::try_from(snapshot.containers.len()).unwrap_or(u32::MAX);
@@ -120,11 +121,10 @@ impl Aggregator {
                 if reading.alive {
                     let target = u32::try_from(target).unwrap_or(u32::MAX);
                     let cgroup = self.container_figures(pod, reading, rates);
-                    snapshot.containers.push(ContainerFigures {
-                        target,
-                        cgroup,
-                        cpu_before: rates.cpu_before,
-                    });
+                    let cpu_before = rates.cpu_before;
+                    let percpu_before = by_cpu.percpu(&rates.percpu_before).iter().copied();
+                    let percpu_before = snapshot.details.add_percpu(percpu_before);
+                    snapshot.containers.push(ContainerFigures { target, cgroup, cpu_before, percpu_before });
                 }
             }
             if pod.sandbox.is_some() {
@@ -170,6 +170,7 @@ impl Aggregator {
             containers: Vec::with_capacity(sweep.cgroups.len()),
             devices: sweep.devices.clone(),
             interfaces: sweep.interfaces.clone(),
+            details: sweep.details.clone(),
             node: NodeFigures {
                 cpu: node.cpu,
                 memory: node.memory,
@@ -364,6 +365,7 @@ fn cgroup_figures(reading: &CgroupReading, rates: &CgroupRates, io: Option<Carry
         pids: reading.pids,
         pressure: reading.pressure,
         limits: reading.limits,
+        details: reading.details.clone(),
     }
 }
 

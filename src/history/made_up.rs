@@ -6,6 +6,8 @@ use crate::model::counters::Limits;
 use crate::model::counters::MemoryCounters;
 use crate::model::counters::NetworkCounters;
 use crate::model::counters::ThrottlingCounters;
+use crate::model::details::DetailRows;
+use crate::model::details::Details;
 use crate::model::identity::ContainerId;
 use crate::model::identity::ContainerKind;
 use crate::model::identity::ContainerState;
@@ -205,6 +207,7 @@ pub(super) fn figures(unit: u64, tick: u64) -> CgroupFigures {
         pids: Err(Unavailable::ControllerOff),
         pressure: Err(Unavailable::KernelWithoutPsi),
         limits: Limits::default(),
+        details: DetailRows::default(),
     }
 }
 
@@ -257,6 +260,7 @@ pub(super) fn snapshot(tick: u64, pods: &[Made], targets: &Arc<TargetSet>) -> Sn
         containers: Vec::new(),
         devices: Vec::new(),
         interfaces: Vec::new(),
+        details: Details::default(),
         node: NodeFigures {
             cpu: Err(Unavailable::NotYet),
             memory: Err(Unavailable::NotYet),
@@ -277,6 +281,7 @@ pub(super) fn snapshot(tick: u64, pods: &[Made], targets: &Arc<TargetSet>) -> Sn
                 target,
                 cgroup: figures(number % 997, tick),
                 cpu_before: None,
+                percpu_before: 0..0,
             });
         }
         shown.pods.push(PodFigures {

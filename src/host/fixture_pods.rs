@@ -243,6 +243,8 @@ fn v2_files(k: u64) -> Vec<(&'static str, String)> {
         ("io.pressure", stall(30)),
         ("cpu.max", format!("{} 100000\n", k * 10_000)),
         ("memory.max", format!("{}\n", (100 - k) * 1_000_000)),
+        ("memory.min", format!("{}\n", k * 4096)),
+        ("memory.swap.max", format!("{}\n", (100 - k) * 2_000_000)),
         ("pids.max", format!("{}\n", 1000 - k)),
     ]
 }
@@ -270,6 +272,7 @@ fn hybrid_files(k: u64) -> Vec<(&'static str, String)> {
         .collect();
     files.extend([
         ("cpu,cpuacct/cpuacct.usage", format!("{}\n", k * 3_000_000)),
+        ("cpu,cpuacct/cpuacct.usage_percpu", format!("{} {} \n", k * 2_000_000, k * 1_000_000)),
         ("cpu,cpuacct/cpuacct.stat", format!("user {}\nsystem {}\n", k * 2, k)),
         ("cpu,cpuacct/cpu.stat", format!("nr_periods {}\nnr_throttled {}\nthrottled_time {}\n", k * 4, k * 2, k * 9000)),
         ("cpu,cpuacct/cpu.cfs_quota_us", format!("{}\n", k * 10_000)),
@@ -283,8 +286,11 @@ fn hybrid_files(k: u64) -> Vec<(&'static str, String)> {
             ),
         ),
         ("memory/memory.max_usage_in_bytes", format!("{}\n", k * 9000)),
+        ("memory/memory.failcnt", format!("{}\n", k * 2)),
         ("memory/memory.oom_control", format!("oom_kill_disable 0\nunder_oom 0\noom_kill {k}\n")),
         ("memory/memory.limit_in_bytes", format!("{}\n", (100 - k) * 1_000_000)),
+        ("memory/memory.memsw.limit_in_bytes", format!("{}\n", (100 - k) * 3_000_000)),
+        ("memory/memory.soft_limit_in_bytes", format!("{}\n", k * 4096)),
         ("blkio/blkio.throttle.io_service_bytes_recursive", rows(100)),
         ("blkio/blkio.throttle.io_serviced_recursive", rows(3)),
         ("blkio/blkio.bfq.io_service_bytes_recursive", "Total 0\n".to_owned()),

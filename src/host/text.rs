@@ -8,7 +8,7 @@
 //! is not shown to a parser at all: a cut file gives absent figures, never wrong ones.
 
 /// The lines of `text` that are complete, without their newline.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     let end = text.iter().rposition(|&byte| byte == b'\n');
     let whole = &text[..end.unwrap_or(0)];
     // `split` yields one empty line for an empty text.

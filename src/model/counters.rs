@@ -52,8 +52,8 @@ pub struct MemoryCounters {
     /// Processes killed for lack of memory. v2 `memory.events` `oom_kill`, descendants included;
     /// v1 `memory.oom_control` `oom_kill`, this cgroup alone.
     pub oom_kills: Option<u64>,
-    /// How often usage was about to go over the limit. v2 `memory.events` `max`, descendants included; on v1 it
-    /// has a file of its own, which is not read.
+    /// How often usage was about to go over the limit. v2 `memory.events` `max`, descendants included; v1
+    /// `memory.failcnt`, this cgroup alone.
     pub limit_hits: Option<u64>,
 }
 
@@ -306,6 +306,12 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// `pids.max`.
     pub pids: Option<u64>,
+    /// Of swapped-out memory. v2 `memory.swap.max`; v1 `memory.memsw.limit_in_bytes`, which is of memory and swap
+    /// together, without the cgroup's own `memory.limit_in_bytes`.
+    pub swap_bytes: Option<u64>,
+    /// What is left to the cgroup while memory is short: v2 `memory.min`; v1 `memory.soft_limit_in_bytes`. Its own
+    /// alone.
+    pub reservation_bytes: Option<u64>,
     /// Why a limit is not known, so that its absence does not mean that there is none.
     pub unknown: UnknownLimits,
 }
@@ -319,6 +325,10 @@ pub struct UnknownLimits {
     pub memory_bytes: Option<Unavailable>,
     /// Of [`Limits::pids`].
     pub pids: Option<Unavailable>,
+    /// Of [`Limits::swap_bytes`].
+    pub swap_bytes: Option<Unavailable>,
+    /// Of [`Limits::reservation_bytes`].
+    pub reservation_bytes: Option<Unavailable>,
 }
 
 #[cfg(test)]

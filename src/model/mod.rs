@@ -6,6 +6,7 @@
 //! is what podvitals says of itself.
 
 pub mod counters;
+pub mod details;
 pub mod document;
 pub mod health;
 pub mod history;

@@ -9,6 +9,7 @@ use super::counters::{
     CpuCounters, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters, NetworkCounters, PidsCounters,
     PressureCounters,
 };
+use super::details::{DetailRows, Details};
 use super::sweep::{NetworkSource, NodeCpu, NodeMemory, NodePaging, NodeTasks, Reading, Stamped};
 use super::target::{SystemContainer, TargetSet};
 use super::time::{ClockPair, Monotonic, WallTime};
@@ -50,12 +51,14 @@ pub struct NetworkRates {
 }
 
 /// Rates of one cgroup between two sweeps; `None` where the two cannot be compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CgroupRates {
     /// Cores kept busy.
     pub cpu_cores: Option<Rate<f64>>,
     /// The reading of the sweep before, if the two can be compared: however short the window.
     pub cpu_before: Option<Stamped<CpuCounters>>,
+    /// That reading by CPU, in [`Rates::percpu_before`].
+    pub percpu_before: Range<u32>,
     /// Block I/O.
     pub io: Option<Rate<IoRates>>,
 }
@@ -65,6 +68,8 @@ pub struct CgroupRates {
 pub struct Rates {
     /// One for each of the sweep's cgroups.
     pub cgroups: Vec<CgroupRates>,
+    /// CPU times of the sweep before, of the cgroups that have them by CPU.
+    pub percpu_before: Details,
     /// One for each of the sweep's networks.
     pub networks: Vec<Option<Rate<NetworkRates>>>,
     /// The node.
@@ -151,6 +156,8 @@ pub struct CgroupFigures {
     pub pressure: Reading<PressureCounters>,
     /// Limits.
     pub limits: Limits,
+    /// In [`Snapshot::details`].
+    pub details: DetailRows,
 }
 
 /// One container. Its names are in [`Snapshot::targets`].
@@ -162,6 +169,8 @@ pub struct ContainerFigures {
     pub cgroup: CgroupFigures,
     /// Its CPU counters in the sweep before: there are readers who subtract for themselves.
     pub cpu_before: Option<Stamped<CpuCounters>>,
+    /// The same by CPU, in [`Snapshot::details`].
+    pub percpu_before: Range<u32>,
 }
 
 /// CPU and memory summed over the containers that live, for comparison with the pod's own cgroup.
@@ -255,6 +264,8 @@ pub struct Snapshot {
     pub devices: Vec<DeviceRow>,
     /// Grouped by pod.
     pub interfaces: Vec<InterfaceRow>,
+    /// What else was read of cgroups.
+    pub details: Details,
     /// The node itself.
     pub node: NodeFigures,
 }
@@ -273,7 +284,7 @@ impl Snapshot {
 impl CgroupFigures {
     /// The instants of the figures that are there.
     pub fn instants(&self) -> impl Iterator<Item = Monotonic> {
-        let Self { cpu, memory, io, pids, pressure, limits: _ } = self;
+        let Self { cpu, memory, io, pids, pressure, limits: _, details: _ } = self;
         [at(cpu), at(memory), at(io), at(pids), at(pressure)].into_iter().flatten()
     }
 }

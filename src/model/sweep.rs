@@ -8,6 +8,7 @@ use super::counters::{
     CpuCounters, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters, NetworkCounters, PidsCounters,
     PressureCounters,
 };
+use super::details::{DetailRows, Details};
 use super::target::{TargetId, TargetSet};
 use super::time::{ClockPair, Monotonic, WallTime};
 use super::unavailable::Unavailable;
@@ -56,6 +57,8 @@ pub struct CgroupReading {
     pub pressure: Reading<PressureCounters>,
     /// Limits, read every few seconds.
     pub limits: Limits,
+    /// In [`Sweep::details`].
+    pub details: DetailRows,
 }
 
 impl CgroupReading {
@@ -71,6 +74,7 @@ impl CgroupReading {
             pids: Err(why),
             pressure: Err(why),
             limits: Limits::default(),
+            details: DetailRows::default(),
         }
     }
 }
@@ -249,6 +253,8 @@ pub struct Sweep {
     pub devices: Vec<DeviceRow>,
     /// Rows of all pods and of the node.
     pub interfaces: Vec<InterfaceRow>,
+    /// Rows of all cgroups.
+    pub details: Details,
     /// The node itself.
     pub node: NodeReading,
 }
@@ -260,6 +266,7 @@ impl Sweep {
         self.networks.clear();
         self.devices.clear();
         self.interfaces.clear();
+        self.details.clear();
         self.node = NodeReading::default();
     }
 

@@ -222,6 +222,11 @@ fn collect_cgroup(figures: &mut Figures, sweep: &Sweep, cgroup: &CgroupReading) 
     part(figures, owner, "faults", memory.and_then(|memory| memory.page_faults));
     part(figures, owner, "major faults", memory.and_then(|memory| memory.major_page_faults));
     part(figures, owner, "oom", memory.and_then(|memory| memory.oom_kills));
+    part(figures, owner, "limit hits", memory.and_then(|memory| memory.limit_hits));
+    let (by_cpu, said) = (sweep.details.percpu(&cgroup.details.percpu), &cgroup.details.memory_stat);
+    part(figures, owner, "by cpu", (!by_cpu.is_empty()).then_some(by_cpu));
+    let said = (!said.is_empty()).then(|| sweep.details.memory_stat(&cgroup.details).collect::<Vec<_>>());
+    part(figures, owner, "memory.stat", said);
     collect_io(figures, sweep, owner, &cgroup.io);
     whole(figures, owner, "pids", &cgroup.pids);
     let pressure = cgroup.pressure.as_ref().ok().map(|pressure| pressure.value);
@@ -236,6 +241,8 @@ fn collect_cgroup(figures: &mut Figures, sweep: &Sweep, cgroup: &CgroupReading) 
     part(figures, owner, "cpu limit", cgroup.limits.cpu_cores);
     part(figures, owner, "memory limit", cgroup.limits.memory_bytes);
     part(figures, owner, "pids limit", cgroup.limits.pids);
+    part(figures, owner, "swap limit", cgroup.limits.swap_bytes);
+    part(figures, owner, "reservation limit", cgroup.limits.reservation_bytes);
 }
 
 /// Whose figures may be absent after a fault in this call.
@@ -286,7 +293,10 @@ fn sweep_with_every_fault(hierarchies: Hierarchies, moment: Moment) {
     let (_, calls) = fault::record(|| clean.act(moment));
     let right = clean.figures();
     let figures_of = |owner| right.keys().filter(|(of, _)| *of == owner).count();
-    assert_eq!([0, 10, 11, 19, 20, 21, 29].map(figures_of), [12, 25, 25, 2, 25, 25, 2], "{right:#?}");
+    let by_cpu = usize::from(hierarchies != Hierarchies::V2);
+    let of_container = 29 + by_cpu;
+    let expected = [12, 29, of_container, 2, 29, of_container, 2];
+    assert_eq!([0, 10, 11, 19, 20, 21, 29].map(figures_of), expected, "{right:#?}");
     assert_eq!(clean.troubles(), 0, "the sweep that is compared with had none");
     let open = descriptors_below(&node.node.path(""));
     drop(clean);

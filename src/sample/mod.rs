@@ -29,6 +29,8 @@ use crate::host::devices::Devices;
 use crate::host::node::NodeReader;
 use crate::model::counters::DeviceRow;
 use crate::model::counters::InterfaceRow;
+use crate::model::details::Details;
+use crate::model::details::MemoryKeys;
 use crate::model::health::Health;
 use crate::model::health::Room;
 use crate::model::snapshot::DeviceNames;
@@ -73,6 +75,7 @@ pub struct Sampler {
 /// What all readers use in turn.
 struct Shared {
     buffer: Vec<u8>,
+    memory_keys: MemoryKeys,
     blkio: Blkio,
     devices: Devices,
     budget: DescriptorBudget,
@@ -90,6 +93,7 @@ struct PodReaders {
 struct Rows<'a> {
     devices: &'a mut Vec<DeviceRow>,
     interfaces: &'a mut Vec<InterfaceRow>,
+    details: &'a mut Details,
 }
 
 impl Sampler {
@@ -103,6 +107,7 @@ impl Sampler {
     ) -> Self {
         let shared = Shared {
             buffer: vec![0; BUFFER],
+            memory_keys: MemoryKeys::default(),
             blkio: Blkio::new(&layout),
             devices: Devices::read(&root),
             budget: DescriptorBudget::new(descriptors),
@@ -180,8 +185,10 @@ impl Sampler {
         };
         reader.set_role(target.role);
         if is_new {
-            let (shared, rows) = (&mut self.shared, &mut base.devices);
-            let reading = read_cgroup(&mut reader, &self.root, shared, rows, &self.health, true);
+            let Sweep { devices, interfaces, details, .. } = base;
+            let mut rows = Rows { devices, interfaces, details };
+            let shared = &mut self.shared;
+            let reading = read_cgroup(&mut reader, &self.root, shared, &mut rows, &self.health, true);
             base.cgroups.push(reading);
         }
         (target.id, reader)
@@ -196,13 +203,14 @@ impl Sampler {
         sweep.clock = clock::pair();
         sweep.targets.clone_from(&self.targets);
         self.refresh_devices(tick);
-        let mut rows = Rows { devices: &mut sweep.devices, interfaces: &mut sweep.interfaces };
+        let Sweep { devices, interfaces, details, .. } = sweep;
+        let mut rows = Rows { devices, interfaces, details };
         for (number, (pod, readers)) in self.targets.pods.iter().zip(&mut self.pods).enumerate() {
             // Staggered, so that slow reads cost every sweep the same.
             let slow = (tick + number as u64).is_multiple_of(self.slow_every);
             for (id, reader) in &mut readers.cgroups {
-                let reading =
-                    read_cgroup(reader, &self.root, &mut self.shared, rows.devices, &self.health, slow);
+                let shared = &mut self.shared;
+                let reading = read_cgroup(reader, &self.root, shared, &mut rows, &self.health, slow);
                 if !reading.alive {
                     self.lost.push(*id);
                 }
@@ -226,7 +234,7 @@ impl Sampler {
         let slow = tick.is_multiple_of(self.slow_every);
         for (id, reader) in &mut self.system {
             let shared = &mut self.shared;
-            let reading = read_cgroup(reader, &self.root, shared, rows.devices, &self.health, slow);
+            let reading = read_cgroup(reader, &self.root, shared, &mut rows, &self.health, slow);
             if !reading.alive {
                 self.lost.push(*id);
             }
@@ -275,16 +283,25 @@ fn read_cgroup(
     reader: &mut CgroupReader,
     root: &HostRoot,
     shared: &mut Shared,
-    rows: &mut Vec<DeviceRow>,
+    rows: &mut Rows<'_>,
     health: &Health,
     slow: bool,
 ) -> CgroupReading {
-    let before = rows.len();
-    let Shared { buffer, blkio, devices, budget } = shared;
-    let mut read = |devices: &Devices, rows: &mut Vec<DeviceRow>| {
-        let context =
-            &mut ReadContext { buffer, devices: rows, blkio, known_devices: devices, budget, health, slow };
-        reader.read(context)
+    let before = (rows.devices.len(), rows.details.len());
+    let Shared { buffer, memory_keys, blkio, devices, budget } = shared;
+    let mut read = |known_devices: &Devices, rows: &mut Rows<'_>| {
+        let Rows { devices, details, .. } = rows;
+        reader.read(&mut ReadContext {
+            buffer,
+            devices,
+            details,
+            memory_keys,
+            blkio,
+            known_devices,
+            budget,
+            health,
+            slow,
+        })
     };
     let reading = read(devices, rows);
     if !devices.needs_refresh() {
@@ -292,7 +309,8 @@ fn read_cgroup(
     }
     // A device nobody has seen before: whether it is part of the total must be known before there is one.
     devices.refresh(root);
-    rows.truncate(before);
+    rows.devices.truncate(before.0);
+    rows.details.truncate(before.1);
     read(devices, rows)
 }
 

@@ -33,6 +33,7 @@ mod listen;
 mod live;
 #[doc(hidden)]
 pub mod measured;
+mod memory_stat;
 mod metrics;
 mod metrics_reader;
 mod native;

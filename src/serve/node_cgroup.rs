@@ -1,6 +1,7 @@
 //! The node in the words of a cgroup, as cAdvisor's readers know it: `/` (pure).
 
 use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, UnknownLimits};
+use crate::model::details::DetailRows;
 use crate::model::history::NodeSample;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
 use crate::model::sweep::Stamped;
@@ -29,12 +30,21 @@ pub(super) fn now(snapshot: &Snapshot) -> CgroupFigures {
             memory_bytes: meminfo.as_ref().err().copied(),
             // Without a number the kernel would have told another pid namespace's.
             pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
+            ..UnknownLimits::default()
         },
         ..Limits::default()
     };
     let pids =
         tasks.map(|tasks| Stamped { at: tasks.at, value: PidsCounters { current: tasks.value.current } });
-    CgroupFigures { cpu, memory, pids, pressure: *pressure, limits, io: Err(Unavailable::NotYet) }
+    let (io, details) = (Err(Unavailable::NotYet), DetailRows::default());
+    CgroupFigures { cpu, memory, pids, pressure: *pressure, limits, io, details }
+}
+
+/// Swap that a cgroup may use at most: no more than the node has. `None`: it is not known.
+pub(super) fn swap_limit(snapshot: &Snapshot, cgroup: &CgroupFigures) -> Option<u64> {
+    let of_node = snapshot.node.memory.as_ref().ok()?.value.swap_total_bytes;
+    let known = cgroup.limits.unknown.swap_bytes.is_none();
+    known.then(|| cgroup.limits.swap_bytes.map_or(of_node, |limit| limit.min(of_node)))
 }
 
 /// What the history keeps: `/proc/stat` and `/proc/meminfo`. Used is what is not free.
@@ -63,6 +73,6 @@ pub(super) fn then(node: &NodeSample) -> CgroupFigures {
         };
         Stamped { at: memory.at, value }
     });
-    let limits = Limits::default();
-    CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits }
+    let (limits, details) = (Limits::default(), DetailRows::default());
+    CgroupFigures { cpu, memory, io: Err(why), pids: Err(why), pressure: Err(why), limits, details }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::exposition::label;
 use super::native::pods::{one_of_each_name, running};
+use super::node_cgroup::swap_limit;
 use crate::model::identity::KnownPod;
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::time::WallTime;
@@ -40,6 +41,11 @@ pub(super) fn document(snapshot: &Snapshot) -> Vec<u8> {
 
     let mut text = Text(String::with_capacity(512 * (containers.len() + pods.len() + 4)));
     text.usage("container", "of the container", &containers);
+    let limits = containers
+        .iter()
+        .filter_map(|row| Some((row.labels.as_str(), row.swap_limit_bytes?, Some(since_epoch(row.at)))));
+    let help = "Swap that the container may use at most, which is never more than the node has";
+    text.family("container_swap_limit_bytes", "gauge", help, limits);
     text.usage("node", "of the node", node.as_slice());
     text.usage("pod", "of the pod", &pods);
     let help = "1 if the node's own figures are missing, else 0";
@@ -56,6 +62,7 @@ struct Row {
     cpu: Duration,
     working_set_bytes: u64,
     swap_bytes: Option<u64>,
+    swap_limit_bytes: Option<u64>,
     start: Option<WallTime>,
     /// When the CPU time was read.
     at: WallTime,
@@ -77,6 +84,7 @@ impl Row {
             cpu: cpu.value.counters.usage,
             working_set_bytes,
             swap_bytes: memory.value.swap_bytes,
+            swap_limit_bytes: swap_limit(snapshot, cgroup),
             start,
             at: snapshot.clock.wall_of(cpu.at),
         })
@@ -89,6 +97,7 @@ impl Row {
             cpu: cpu.value.usage,
             working_set_bytes: memory.value.working_set_bytes()?,
             swap_bytes: Some(memory.value.swap_used_bytes),
+            swap_limit_bytes: None,
             start: None,
             at: snapshot.clock.wall_of(cpu.at),
         })

@@ -8,6 +8,7 @@ use podvitals::serve::Limits;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Server, clock, first_answer, server, server_with};
+use super::memory_stat;
 use super::node::{self, MIB, WEB_UID};
 
 /// The pod default/web.
@@ -90,7 +91,7 @@ pub(crate) fn is_under(path: &str, head: &str) -> bool {
 
 #[tokio::test]
 async fn what_a_real_cadvisor_answers_is_there_or_named_as_absent() {
-    let mut shown = node::snapshot();
+    let mut shown = memory_stat::with_percpu(node::snapshot());
     // Kernels since 5.13 have both lines for the CPU, too.
     for container in &mut shown.containers {
         let pressure = container.cgroup.pressure.as_mut().ok().and_then(|read| read.value.cpu.as_mut());
@@ -100,7 +101,7 @@ async fn what_a_real_cadvisor_answers_is_there_or_named_as_absent() {
     let (container, sandbox) = (child("d"), child("a"));
     let both =
         |route: &str| [format!("{route}{container}"), format!("{route}{sandbox}"), format!("{route}/")];
-    let cases: [(&str, Vec<String>); 10] = [
+    let cases: [(&str, Vec<String>); 11] = [
         ("v1.3_containers", both("/api/v1.3/containers").into()),
         ("v1.3_machine", vec!["/api/v1.3/machine".into()]),
         ("v2.0_attributes", vec!["/api/v2.0/attributes".into()]),
@@ -108,6 +109,7 @@ async fn what_a_real_cadvisor_answers_is_there_or_named_as_absent() {
         ("v2.0_spec_container", vec![format!("/api/v2.0/spec{container}")]),
         ("v2.0_stats_container", both("/api/v2.0/stats").into()),
         ("v2.0_summary_container", vec![format!("/api/v2.0/summary{container}")]),
+        ("v2.0_version", vec!["/api/v2.0/version".into()]),
         ("v2.1_machinestats", vec!["/api/v2.1/machinestats".into()]),
         ("v2.1_spec_container", vec![format!("/api/v2.1/spec{container}")]),
         ("v2.1_stats_container", both("/api/v2.1/stats").into()),
@@ -135,6 +137,9 @@ async fn what_a_real_cadvisor_answers_is_there_or_named_as_absent() {
             }
         }
     }
+    // As there nothing is told of events unless it is asked for.
+    let events: Value = serde_json::from_str(&fixture("rest/v2.0_events.json")).unwrap();
+    assert_eq!(server.document("/api/v2.0/events").await, events);
     // Of file systems and processes nothing at all is known.
     for (name, path) in [("v2.0_storage", "/api/v2.0/storage"), ("v2.0_ps_container", "/api/v2.0/ps/")] {
         assert_eq!(server.document(path).await, json!([]));

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use podvitals::config::Listen;
 use podvitals::history::Recorder;
-use podvitals::model::counters::InterfaceName;
 use podvitals::model::history::Shelf;
-use podvitals::model::identity::{ContainerState, KnownContainer, KnownPod};
+use podvitals::model::identity::{ContainerState, KnownPod};
 use podvitals::model::snapshot::Snapshot;
 use podvitals::model::target::CgroupPath;
 use podvitals::model::time::Monotonic;
@@ -22,7 +21,7 @@ use super::cadvisor_rest::{child, id};
 use super::client::{
     Server, clock, first_answer, next, rest, server, server_that_remembers, server_with, until,
 };
-use super::hostile::hostile;
+use super::hostile::{Called, called, hostile, rename};
 use super::live::Following;
 use super::node::{self, SECOND, after};
 
@@ -92,6 +91,8 @@ async fn a_life_is_told_as_it_goes_on() {
     assert_eq!(words(&created), [("containerCreation", &*name)]);
     assert_eq!(created[0]["timestamp"], "2026-11-21T01:01:18.123456789Z", "when it started");
     assert_eq!(created[0]["event_data"], json!({}));
+    let keys: Vec<&String> = created[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["container_name", "event_data", "event_type", "timestamp"], "of cAdvisor's info/v1");
     server.shows(killed(2));
     assert_eq!(words(&all.told().await), [("oom", &*name), ("oomKill", &*name)]);
     server.shows(gone(3, None));
@@ -276,26 +277,16 @@ proptest! {
 
     #[test]
     fn no_name_breaks_a_document(
-        [pod, namespace, container, image, path] in [hostile(), hostile(), hostile(), hostile(), hostile()],
-        interface in proptest::collection::vec(any::<u8>(), 1..15),
-        asked in hostile(),
+        called in called(),
+        [path, asked] in [hostile(), hostile()],
     ) {
         // A cgroup's name has no slash, and is none of the two that lead elsewhere.
         let cgroup = format!("x{}", path.replace(['/', '\0'], "_"));
         let snapshot = after(0, |web, snapshot| {
-            let mut known = KnownPod::clone(web.known.as_ref().unwrap());
-            (known.name, known.namespace) = (pod.as_str().into(), namespace.as_str().into());
-            web.known = Some(Arc::new(known));
-            let child = &mut web.containers[0];
-            let mut known = KnownContainer::clone(child.known.as_ref().unwrap());
-            (known.name, known.image) = (container.as_str().into(), Some(image.as_str().into()));
-            (child.known, child.cgroup.path) = (Some(Arc::new(known)), CgroupPath::new(cgroup.clone()));
-            let figures = snapshot.pods.iter().find(|pod| pod.target == 0).unwrap();
-            let rows = figures.network.as_ref().unwrap().value.interfaces.clone();
-            if let Some(name) = InterfaceName::new(&interface) {
-                snapshot.interfaces[rows.start as usize + 1].name = name;
-            }
+            rename(web, snapshot, &called);
+            web.containers[0].cgroup.path = CgroupPath::new(cgroup.clone());
         });
+        let Called { pod, image, .. } = called;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let server = server_with(Limits::default(), clock::<0>, Some(snapshot)).await;

@@ -12,8 +12,9 @@ use podvitals::serve::{Access, Limits, bind};
 use serde_json::{Value, json};
 
 use super::cadvisor_rest::is_under;
-use super::client::{Answer, Server, clock, server, server_showing, server_with};
+use super::client::{Answer, Server, clock, first_answer, server, server_showing, server_with};
 use super::earlier;
+use super::memory_stat::of_v1;
 use super::node::{self, ETCD_HASH, MIB, WEB_UID};
 
 const WEB: &str = "k8s_web_web_default_0a1b2c3d-0000-4000-8000-000000000001_2";
@@ -74,9 +75,14 @@ async fn every_document_is_as_agreed() {
         assert_eq!((answer.header("api-version"), answer.header("ostype")), ("1.44", "linux"), "{path}");
         assert_golden(golden, &answer.json());
     }
-    let old = server_like(v1(), true, node::snapshot()).await;
-    let answer = old.get(&format!("/containers/{WEB}/stats?stream=False")).await;
-    assert_golden("stats-v1-percpu.json", &answer.json());
+    for (machine, percpu, shown, golden) in [
+        (v1(), false, of_v1(node::snapshot()), "stats-v1.json"),
+        ((*earlier::machine()).clone(), true, node::snapshot(), "stats-percpu.json"),
+    ] {
+        let server = server_like(machine, percpu, shown).await;
+        let answer = server.get(&format!("/containers/{WEB}/stats?stream=False")).await;
+        assert_golden(golden, &answer.json());
+    }
 }
 
 #[tokio::test]
@@ -88,6 +94,25 @@ async fn a_ping_tells_the_version_and_has_no_body_for_head() {
         for answer in [get, head] {
             assert_eq!(answer.header("api-version"), "1.44");
             assert_eq!((answer.header("ostype"), answer.header("docker-experimental")), ("linux", "false"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ping_has_every_header_of_a_real_engine_s() {
+    let real = fixture_text("ping.txt");
+    let theirs = first_answer(real.as_bytes(), "GET").0;
+    let ours = server().await.get("/_ping").await;
+    assert_eq!((ours.status, ours.text()), (theirs.status, theirs.text()));
+    for (name, value) in &theirs.headers {
+        let told = ours.header(name);
+        match name.as_str() {
+            "api-version" => assert_eq!((told, value.as_str()), ("1.44", "1.41")),
+            "server" => assert!(told.starts_with("podvitals/") && told.ends_with(" (linux)"), "{told}"),
+            "date" => assert_eq!(told.len(), value.len(), "{told}"),
+            // The strictest word of the engine's.
+            "cache-control" => assert!(told == "no-store" && value.contains(told), "{value}"),
+            _ => assert_eq!(told, value, "{name}"),
         }
     }
 }
@@ -155,7 +180,7 @@ fn assert_covers(name: &str, ours: &[Value], theirs: &str) {
 
 #[tokio::test]
 async fn what_a_real_engine_answers_is_there_or_named_as_absent() {
-    let server = &server_like(v1(), true, node::snapshot()).await;
+    let server = &server_like(v1(), false, of_v1(node::snapshot())).await;
     let get = |path: String| async move { server.get(&path).await.json() };
     let stats = get(format!("/containers/{WEB}/stats?stream=false")).await;
     assert_covers("stats", &[stats], "stats-v1.json");
@@ -422,12 +447,24 @@ pub(crate) mod clients {
     }
 }
 
-/// What the client of 2017 made of a container that used more than four CPUs, by its clock.
+/// What the client of 2017 made of a container that used more than four CPUs, by its clock: on cgroup v1 as it is, on
+/// cgroup v2 with a list that is made up for it.
 #[tokio::test]
 async fn the_client_of_2017_gets_its_figures() {
     let mut snapshot = node::snapshot();
     earlier::show_2017(&mut snapshot);
-    let server = server_like(v1(), true, snapshot).await;
+    let old = server_like(v1(), false, of_v1(snapshot.clone())).await;
+    let new = server_like((*earlier::machine()).clone(), true, snapshot).await;
+    for (server, synthetic) in [(old, None), (new, Some(true))] {
+        gets_the_figures_of_2017(&server, synthetic).await;
+    }
+    // Unless it is asked for, nothing is made up.
+    let plain = super::client::server().await;
+    let stats = plain.get(&format!("/containers/{WEB}/stats?stream=false")).await.json();
+    assert!(stats["cpu_stats"]["cpu_usage"].get("percpu_usage").is_none());
+}
+
+async fn gets_the_figures_of_2017(server: &Server, synthetic: Option<bool>) {
     let stats = server.get(&format!("/containers/{}/stats?stream=False", "d".repeat(12))).await.json();
     assert!((clients::cpu_percent_2017(&stats) - 427.733).abs() < 0.0005, "{stats}");
     assert_eq!(clients::cpu_percent_2017(&stats), clients::cpu_percent(&stats).unwrap());
@@ -440,9 +477,5 @@ async fn the_client_of_2017_gets_its_figures() {
     let parts = stats["cpu_stats"]["cpu_usage"]["percpu_usage"].as_array().unwrap();
     let sum: u64 = parts.iter().map(|part| part.as_u64().unwrap()).sum();
     assert_eq!(sum, stats["cpu_stats"]["cpu_usage"]["total_usage"].as_u64().unwrap());
-    assert_eq!(stats["cpu_stats"]["cpu_usage"]["percpu_synthetic"], true);
-    // Unless it is asked for, nothing is made up.
-    let plain = super::client::server().await;
-    let stats = plain.get(&format!("/containers/{WEB}/stats?stream=false")).await.json();
-    assert!(stats["cpu_stats"]["cpu_usage"].get("percpu_usage").is_none());
+    assert_eq!(stats["cpu_stats"]["cpu_usage"].get("percpu_synthetic").and_then(Value::as_bool), synthetic);
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use podvitals::model::counters::InterfaceName;
-use podvitals::model::identity::{KnownContainer, KnownPod};
+use podvitals::model::identity::KnownPod;
 use podvitals::model::snapshot::Snapshot;
 use podvitals::serve::Limits;
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Server, clock, server, server_with};
 use super::docker::{filters, web_id};
-use super::hostile::hostile;
+use super::hostile::{Called, called, hostile, rename};
 use super::live::Following;
 use super::node::{SECOND, SWEEP_WALL, after};
 
@@ -121,24 +120,11 @@ proptest! {
 
     #[test]
     fn no_name_breaks_a_document(
-        [pod, namespace, container, image] in [hostile(), hostile(), hostile(), hostile()],
-        interface in proptest::collection::vec(any::<u8>(), 1..15),
+        called in called(),
         asked in hostile(),
     ) {
-        let snapshot = after(0, |web, snapshot| {
-            let mut known = KnownPod::clone(web.known.as_ref().unwrap());
-            (known.name, known.namespace) = (pod.as_str().into(), namespace.as_str().into());
-            web.known = Some(Arc::new(known));
-            let child = &mut web.containers[0];
-            let mut known = KnownContainer::clone(child.known.as_ref().unwrap());
-            (known.name, known.image) = (container.as_str().into(), Some(image.as_str().into()));
-            child.known = Some(Arc::new(known));
-            let figures = snapshot.pods.iter().find(|pod| pod.target == 0).unwrap();
-            let rows = figures.network.as_ref().unwrap().value.interfaces.clone();
-            if let Some(name) = InterfaceName::new(&interface) {
-                snapshot.interfaces[rows.start as usize + 1].name = name;
-            }
-        });
+        let snapshot = after(0, |web, snapshot| rename(web, snapshot, &called));
+        let Called { pod, namespace, container, image, .. } = called;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let server = server_with(Limits::default(), clock::<0>, Some(snapshot)).await;

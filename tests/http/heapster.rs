@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use podvitals::config::Listen;
-use podvitals::model::identity::{KnownContainer, KnownPod};
-use podvitals::model::snapshot::Snapshot;
-use podvitals::model::target::{PodTarget, TargetSet};
 use podvitals::serve::{Access, Limits, bind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::client::{Server, clock, server, server_that_remembers, server_with};
-use super::hostile::hostile;
+use super::hostile::{Called, called, hostile, rename};
 use super::node::{self, MIB, SECOND};
 use super::routes::{assert_golden, assert_no_null};
 
@@ -371,23 +368,12 @@ proptest! {
 
     #[test]
     fn no_name_breaks_a_document(
-        [pod, namespace, container, image] in [hostile(), hostile(), hostile(), hostile()],
-        [label, asked] in [hostile(), hostile()],
+        called in called(),
+        asked in hostile(),
         cores in any::<f64>(),
     ) {
-        let mut snapshot: Snapshot = node::snapshot();
-        let mut pods = snapshot.targets.pods.clone();
-        let mut web = PodTarget::clone(&pods[0]);
-        let mut known = KnownPod::clone(web.known.as_ref().unwrap());
-        (known.name, known.namespace) = (pod.as_str().into(), namespace.as_str().into());
-        known.labels.insert("hostile".into(), label);
-        let mut of_child = KnownContainer::clone(web.containers[0].known.as_ref().unwrap());
-        (of_child.name, of_child.image) = (container.as_str().into(), Some(image.as_str().into()));
-        known.containers[0] = of_child.clone();
-        web.known = Some(Arc::new(known));
-        web.containers[0].known = Some(Arc::new(of_child));
-        pods[0] = Arc::new(web);
-        snapshot.targets = Arc::new(TargetSet { generation: 18, pods, ..TargetSet::default() });
+        let mut snapshot = node::after(0, |web, snapshot| rename(web, snapshot, &called));
+        let Called { pod, namespace, container, image, .. } = called;
         let figures = snapshot.pods.iter_mut().find(|pod| pod.target == 0).unwrap();
         let rate = figures.cgroup.cpu.as_mut().unwrap().value.cores.as_mut().unwrap();
         rate.per_second = cores;

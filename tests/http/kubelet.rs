@@ -14,7 +14,7 @@ use super::routes::{assert_golden, assert_no_null};
 
 /// A container as metrics-server takes it from a document, by `decode.go`'s rules: by the bytes of a line.
 #[derive(Debug, Default, PartialEq)]
-struct Point {
+pub(crate) struct Point {
     cpu_nanoseconds: u64,
     memory_bytes: u64,
     start_nanoseconds: u64,
@@ -28,7 +28,7 @@ fn cut<'a>(line: &'a str, label: &str) -> &'a str {
     line[from..].split_once('"').unwrap().0
 }
 
-fn metrics_server(text: &str) -> BTreeMap<(String, String, String), Point> {
+pub(crate) fn metrics_server(text: &str) -> BTreeMap<(String, String, String), Point> {
     let mut points = BTreeMap::<_, Point>::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();

@@ -9,11 +9,32 @@ use podvitals::serve::Limits;
 
 use super::cadvisor_rest::{Shape, is_under, shape};
 use super::client::{Server, clock, server_with};
+use super::exposition::read_text;
 use super::node;
 
 fn fixture(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/kubernetes").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// Each key of a document with the kind of what stands there.
+fn keys(json: &str) -> Shape {
+    let mut into = Shape::new();
+    shape("", &serde_json::from_str(json).unwrap(), &mut into);
+    into
+}
+
+/// Each family of a text with its type, the names of its samples' labels, and whether they bear a time.
+fn families(text: &str) -> Shape {
+    let document = read_text(text);
+    let mut shape = Shape::new();
+    for (name, (kind, _, _)) in &document.families {
+        let samples =
+            document.of(name).map(|(labels, sample)| (labels.keys().collect(), sample.at.is_some()));
+        let samples: BTreeSet<(Vec<&String>, bool)> = samples.collect();
+        shape.insert(format!(".{name}"), format!("{kind}, labels and time {samples:?}"));
+    }
+    shape
 }
 
 /// A node whose kernel tells all that one can.
@@ -48,11 +69,18 @@ async fn what_a_real_kubelet_answers_is_there_or_named_as_absent() {
     let absent: BTreeMap<&str, &str> = entries.map(|line| line.split_once('\t').expect(line)).collect();
     assert!(absent.values().all(|why| why.len() > 10), "{absent:?}");
     let (mut used, mut missing, mut there) = (BTreeSet::new(), Vec::new(), 0);
-    for (name, route) in [("stats_summary", "/stats/summary"), ("pods", "/pods")] {
-        let (mut theirs, mut ours) = (Shape::new(), Shape::new());
-        let real = fixture(&format!("kubelet-1.34-{name}.json"));
-        shape("", &serde_json::from_str(&real).unwrap(), &mut theirs);
-        shape("", &server.get(route).await.json(), &mut ours);
+    for (file, route) in [
+        ("stats_summary.json", "/stats/summary"),
+        ("pods.json", "/pods"),
+        ("metrics_resource.txt", "/metrics/resource"),
+    ] {
+        let (name, kind) = file.split_once('.').unwrap();
+        let [theirs, ours] =
+            [fixture(&format!("kubelet-1.34-{file}")), server.get(route).await.text().to_owned()];
+        let [theirs, ours] = [theirs, ours].map(|text| match kind {
+            "json" => keys(&text),
+            _ => families(&text),
+        });
         for (path, kind) in theirs {
             let full = format!("{name}{path}");
             let head = absent.keys().find(|head| is_under(&full, head));

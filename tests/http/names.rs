@@ -1,15 +1,11 @@
-//! `docs/names.md`, held against what is really served.
+//! README's table of the agents' names, held against what is really served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::client::{Server, server};
 use super::docker::web_id;
-use super::table::{Place, Row, differences, has, rows};
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
+use super::table::{Place, Row, differences, has, rows, section};
 
 /// What the other systems call things, list by list.
 fn lists() -> BTreeMap<String, BTreeSet<String>> {
@@ -43,7 +39,7 @@ async fn missing(server: &Server, rows: &[Row]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_place_is_in_a_document_that_is_served() {
-    let rows = rows(&read("docs/names.md"));
+    let rows = rows(section());
     let found = rows.iter().filter(|row| !row.places.is_empty()).count();
     assert!(found > 100, "{found} rows name a place");
     assert_eq!(missing(&server().await, &rows).await, [""; 0]);
@@ -62,7 +58,7 @@ fn every_name_of_the_agents_has_one_row() {
     ] {
         assert!(lists.get(list).is_some_and(|names| names.len() >= 6), "{list}");
     }
-    assert_eq!(differences(&rows(&read("docs/names.md")), &lists), [""; 0]);
+    assert_eq!(differences(&rows(section()), &lists), [""; 0]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use podvitals::model::counters::{
     CpuCounters, CpuQuota, DeviceNumber, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters,
     NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, ThrottlingCounters,
 };
+use podvitals::model::details::{DetailRows, Details};
 use podvitals::model::identity::{
     ContainerKind, ContainerState, Disagreement, KnownContainer, KnownPod, PodUid, Said, Source, Subject,
 };
@@ -23,10 +24,10 @@ use podvitals::model::target::{
 use podvitals::model::time::{ClockPair, Monotonic, WallTime};
 use podvitals::model::unavailable::Unavailable;
 
-use super::earlier;
 use super::parts::{
     child, container_id, interface_name, known_container, known_pod, rate, read, sandbox_of, target, wall,
 };
+use super::{earlier, memory_stat};
 
 /// 2026-11-21T01:02:03.123456789Z.
 pub(crate) const SWEEP_WALL: u64 = 1_795_222_923_123_456_789;
@@ -139,8 +140,11 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
             }),
             memory_bytes: Some(512 * MIB),
             pids: Some(100),
+            swap_bytes: Some(256 * MIB),
+            reservation_bytes: Some(64 * MIB),
             ..Limits::default()
         },
+        details: DetailRows::default(),
     }
 }
 
@@ -153,6 +157,7 @@ fn nothing(why: Unavailable) -> CgroupFigures {
         pids: Err(why),
         pressure: Err(why),
         limits: Limits::default(),
+        details: DetailRows::default(),
     }
 }
 
@@ -371,7 +376,8 @@ impl Rows {
         for (target, cgroup) in (0..).zip(cgroups) {
             // Seventeen seconds of CPU time each unit.
             let units = cgroup.cpu.as_ref().ok().map(|cpu| cpu.value.counters.usage.as_secs() / 17);
-            self.containers.push(ContainerFigures { target, cgroup, cpu_before: units.map(earlier::cpu) });
+            let cpu_before = units.map(earlier::cpu);
+            self.containers.push(ContainerFigures { target, cgroup, cpu_before, percpu_before: 0..0 });
         }
         start..length(&self.containers)
     }
@@ -431,7 +437,7 @@ pub(crate) fn snapshot() -> Snapshot {
     rows.pods.reverse();
     let names = [((254, 0), "vda"), ((253, 0), "dm-0")];
     let names = names.map(|((major, minor), name)| (DeviceNumber { major, minor }, name.into()));
-    Snapshot {
+    let snapshot = Snapshot {
         process_start: WallTime::from_unix_nanos(PROCESS_START),
         node_name: "n1".into(),
         tick: 812,
@@ -447,8 +453,10 @@ pub(crate) fn snapshot() -> Snapshot {
         containers: rows.containers,
         devices: rows.devices,
         interfaces: rows.interfaces,
+        details: Details::default(),
         node,
-    }
+    };
+    memory_stat::with(snapshot, &memory_stat::V2)
 }
 
 /// The node so many seconds later, after something happened to default/web.

@@ -98,7 +98,7 @@ fn with_the_gone(mut then: Snapshot) -> Snapshot {
     let first = u32::try_from(then.containers.len()).unwrap();
     let cgroup = of_web[0].cgroup.clone();
     then.containers.extend(of_web);
-    then.containers.push(ContainerFigures { target, cgroup, cpu_before: None });
+    then.containers.push(ContainerFigures { target, cgroup, cpu_before: None, percpu_before: 0..0 });
     web.containers = first..u32::try_from(then.containers.len()).unwrap();
     let target = u32::try_from(pods.len() - 1).unwrap();
     let like = then.pods[0].clone();

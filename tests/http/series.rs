@@ -444,23 +444,6 @@ async fn names_that_are_made_to_break_a_document_are_read_back_as_they_are() {
     }
 }
 
-#[tokio::test]
-async fn ten_thousand_interfaces_are_ten_thousand_rows() {
-    let name = |number: u32| InterfaceName::new(format!("e\\{number}").as_bytes()).unwrap();
-    let interfaces: Vec<_> = (0..10_000).map(name).collect();
-    let server = serving(with_pod("default", "router", "registry.example/router:1", &interfaces)).await;
-    let document = in_every_form(&server, "/metrics/cadvisor").await;
-    for family in ["receive_bytes", "transmit_errors", "receive_packets_dropped"] {
-        let name = format!("container_network_{family}_total");
-        let rows =
-            document.of(&name).filter(|(labels, _)| labels.get("pod").is_some_and(|pod| pod == "router"));
-        assert_eq!(rows.count(), 10_000, "{family}");
-    }
-    let last = [("pod", "router"), ("interface", "e\\\\9999")];
-    let last = document.one("container_network_receive_bytes_total", &last);
-    assert_eq!(last.map(|sample| sample.text.as_str()), Some("10000"));
-}
-
 /// What the README says, of a pod that has everything: one disk, one interface, every limit.
 const OF_AN_INTERFACE: usize = 8;
 const OF_A_POD: usize = 28;

@@ -1,4 +1,4 @@
-//! `docs/names.md`, read: names of other systems, and where their values stand here.
+//! README's table of the agents' names, read: names of other systems, and where their values stand here.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -19,6 +19,13 @@ pub(crate) struct Place {
     pub(crate) route: String,
     /// A dotted path, or a series.
     pub(crate) path: String,
+}
+
+/// What README says of the agents' names.
+pub(crate) fn section() -> &'static str {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("\n### The agents' names\n").expect("the section");
+    section.split_once("\n## ").expect("a section after it").0
 }
 
 /// The rows of all tables.

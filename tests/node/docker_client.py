@@ -1,12 +1,13 @@
 """What people wrote against the Docker Engine in Python, run against podvitals.
 
   docker_client.py py UNIX_SOCKET CONTAINER    docker-py: what it lists, inspects and reads, one JSON object a line
-  docker_client.py 2017 URL CONTAINER          a client of 2017 with its formulae, by the standard library alone
+  docker_client.py 2017 URL CONTAINER          a client of 2017 with its formulae
 """
 
 import json
 import sys
-import urllib.request
+
+import requests
 
 
 def docker_py(socket, container):
@@ -31,8 +32,8 @@ def docker_py(socket, container):
 
 
 def client_of_2017(url, container):
-    with urllib.request.urlopen("%s/containers/%s/stats?stream=%s" % (url, container, False)) as answer:
-        stats = json.loads(answer.read().decode())
+    answer = requests.get("%s/containers/%s/stats" % (url, container), {"stream": False})
+    stats = json.loads(answer.text)
 
     blkio_read = blkio_write = 0
     for entry in stats["blkio_stats"]["io_service_bytes_recursive"]:

@@ -28,11 +28,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::daemon::Daemon;
+use crate::disk::Disk;
 use crate::docker_api::cpu_percent;
 use crate::docker_api::get;
+use crate::network::PORT;
+use crate::network::serving;
 use crate::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const MB: u64 = 1_000_000;
 
 /// What Docker calls it.
 pub(crate) fn name_of(pod: &Pod, container: &str) -> String {
@@ -202,13 +206,11 @@ fn python(arguments: &[&str]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-pub(crate) async fn docker_py_and_the_client_of_2017_read_a_pod(stage: Arc<Stage>) {
-    let testbed = &stage.testbed;
-    let flags = ["--docker-percpu", "--listen", "127.0.0.1:0"];
-    let daemon = Daemon::start(testbed, &flags).await;
+pub(crate) async fn docker_py_reads_a_pod(stage: Arc<Stage>) {
+    let (testbed, daemon) = (&stage.testbed, &stage.full);
     let pod = testbed.pod("dpy").run().await.unwrap();
     let app = pod.container("app").args(["spin", "--cpu", "1"]).run().await.unwrap();
-    until_named(&daemon, &app).await;
+    until_named(daemon, &app).await;
 
     let socket = daemon.socket().display().to_string();
     let said = python(&["py", &socket, app.id()]);
@@ -231,21 +233,66 @@ pub(crate) async fn docker_py_and_the_client_of_2017_read_a_pod(stage: Arc<Stage
     }
     assert!(missing["explanation"].as_str().unwrap().contains("No such container: nosuch"), "{missing}");
 
+    pod.stop().await.unwrap();
+}
+
+/// On cgroup v1, as its author had it: with a list of what each CPU did. It is told nothing but another address.
+pub(crate) async fn the_client_of_2017_finds_what_a_container_did(stage: Arc<Stage>) {
+    let testbed = &stage.testbed;
+    let daemon = Daemon::start(testbed, &["--listen", "127.0.0.1:0"]).await;
+    let disk = Disk::new(testbed, "client-2017");
+    disk.account();
+    let server = testbed.pod("server2017").run().await.unwrap();
+    serving(&server).await;
+    let pod = testbed.pod("client2017").run().await.unwrap();
+    let app =
+        pod.container("app").args(["spin", "--cpu", "1"]).mount(disk.folder(), "/disk").run().await.unwrap();
+    let written = app.exec(["/load", "write-direct", "/disk/file", "8MiB"]).await.unwrap();
+    written.success().unwrap();
+    app.exchange(server.ip().unwrap(), PORT, 5 * MB, 2 * MB).await.unwrap();
+    until_named(&daemon, &app).await;
+    let tick = daemon.list().tick;
+    daemon.list_after(tick + 1).await;
+
+    let made = &python(&["2017", &http_address(&daemon), &app.id()[..12]])[0];
+    let (stats, usage) = (&made["stats"], &made["stats"]["cpu_stats"]["cpu_usage"]);
+    let by_cpu: Vec<u64> =
+        usage["percpu_usage"].as_array().unwrap().iter().map(|time| time.as_u64().unwrap()).collect();
+    assert_eq!(by_cpu.iter().sum::<u64>(), usage["total_usage"].as_u64().unwrap(), "{usage}");
+    assert!(usage.get("percpu_synthetic").is_none(), "the kernel measured it: {usage}");
+    let file = app.cgroup_dir("cpuacct").unwrap().join("cpuacct.usage_percpu");
+    let kernel = std::fs::read_to_string(file).unwrap();
+    let kernel: Vec<u64> = kernel.split_whitespace().map(|time| time.parse().unwrap()).collect();
+    assert_eq!(by_cpu.len(), kernel.len());
+    assert!(by_cpu.iter().zip(&kernel).all(|(ours, now)| ours <= now), "{by_cpu:?}, then {kernel:?}");
+    let percent = made["cpu_percent"].as_f64().unwrap();
+    let cpus = stats["cpu_stats"]["online_cpus"].as_f64().unwrap();
+    let by_list = cpu_percent(stats) * by_cpu.len() as f64 / cpus;
+    assert!((percent - by_list).abs() < 1e-6 && percent > 10.0, "{percent}, {by_list}");
+    let (written, read) = (made["blkio_write"].as_u64().unwrap(), made["blkio_read"].as_u64().unwrap());
+    // The file system reads blocks of its own.
+    assert!(written == 8 << 20 && read < MB, "{written} written, {read} read: {stats}");
+    let interface = &stats["networks"]["eth0"];
+    assert_eq!((&made["rx_bytes"], &made["tx_bytes"]), (&interface["rx_bytes"], &interface["tx_bytes"]));
+    let counted = |what: &str| made[what].as_u64().unwrap();
+    assert!(counted("tx_bytes") >= 5 * MB && counted("rx_bytes") >= 2 * MB, "{made}");
+    assert!(counted("tx_bytes") < 6 * MB && counted("rx_bytes") < 3 * MB, "headers, and no more: {made}");
+    let memory = |what: &str| stats["memory_stats"][what].as_f64().unwrap();
+    let share = memory("usage") / memory("limit") * 100.0;
+    assert!((made["memory_percent"].as_f64().unwrap() - share).abs() < 1e-9 && share > 0.0, "{made}");
+    for made in [server, pod] {
+        made.stop().await.unwrap();
+    }
+    drop(disk);
+}
+
+/// Where it says that it listens.
+fn http_address(daemon: &Daemon) -> String {
     let log = daemon.log();
     let listening = log.lines().find(|line| line.contains("listening") && line.contains("127.0.0.1"));
-    let log = listening.unwrap_or_else(|| panic!("no address in\n{log}"));
-    let at = log.find("http://").unwrap();
-    let url: String =
-        log[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect();
-    let made = &python(&["2017", &url, &app.id()[..12]])[0];
-    let stats = &made["stats"];
-    let cpus = stats["cpu_stats"]["cpu_usage"]["percpu_usage"].as_array().unwrap().len();
-    assert_eq!(stats["cpu_stats"]["online_cpus"].as_u64(), u64::try_from(cpus).ok());
-    assert!((made["cpu_percent"].as_f64().unwrap() - cpu_percent(stats)).abs() < 1e-6, "{made}");
-    let eth0 = &stats["networks"]["eth0"];
-    assert_eq!((&made["rx_bytes"], &made["tx_bytes"]), (&eth0["rx_bytes"], &eth0["tx_bytes"]));
-    assert!(made["memory_percent"].as_f64().unwrap() > 0.0);
-    pod.stop().await.unwrap();
+    let line = listening.unwrap_or_else(|| panic!("no address in\n{log}"));
+    let at = line.find("http://").unwrap();
+    line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"' && *c != '\u{1b}').collect()
 }
 
 /// A bollard that talks to that daemon.

@@ -1,4 +1,4 @@
-//! `docs/names.md`, held against documents of real pods.
+//! README's table of the agents' names, held against documents of real pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::network::PORT;
 use crate::stage::Stage;
 use crate::table::has;
 use crate::table::rows;
+use crate::table::section;
 
 /// What these pods, this runtime, or some kernel does not tell: the made-up node of `tests/http` has all of it.
 const MAY_LACK: &[&str] = &[
@@ -49,7 +50,7 @@ pub(crate) async fn every_place_is_in_a_document_of_real_pods(stage: Arc<Stage>)
     app.exchange(server.ip().unwrap(), PORT, 1_000_000, 1_000_000).await.unwrap();
     let daemon = &stage.full;
     until_named(daemon, &app).await;
-    let table = rows(include_str!("../../docs/names.md"));
+    let table = rows(section());
     let deadline = Instant::now() + Duration::from_secs(10);
     // Limits are read every few seconds.
     let (missing, found) = loop {

@@ -23,7 +23,8 @@ use crate::host::devices::Devices;
 use crate::host::{HostError, HostRoot, syscall, text};
 use crate::model::counters::DeviceNumber;
 
-use super::files::{File, read_whole};
+use super::file::File;
+use super::files::read_whole;
 use super::layout::{Controller, Layout};
 use super::v1;
 

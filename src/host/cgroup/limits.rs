@@ -13,7 +13,8 @@ use crate::model::health::{Room, Trouble};
 use crate::model::target::{CgroupPath, TargetId};
 use crate::model::unavailable::Unavailable;
 
-use super::files::{File, FilePath, complain, read_whole};
+use super::file::File;
+use super::files::{FilePath, complain, read_whole};
 use super::layout::{Controller, Layout, Version};
 use super::names;
 use super::reader::ReadContext;
@@ -24,7 +25,7 @@ use super::v2;
 const NO_LIMIT: u64 = 1 << 62;
 
 /// How many kinds of files there are: those from [`File::CpuQuota`] on.
-const LIMIT_FILES: u32 = 6;
+const LIMIT_FILES: u32 = 10;
 
 /// The limit files of one cgroup and of the pod it lies in.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ struct Known {
     cpu_cores: bool,
     memory_bytes: bool,
     pids: bool,
+    swap_bytes: bool,
+    reservation_bytes: bool,
 }
 
 impl LimitFiles {
@@ -64,13 +67,18 @@ impl LimitFiles {
             limits.cpu = smaller_quota(limits.cpu, pods.cpu);
             limits.memory_bytes = smaller(limits.memory_bytes, pods.memory_bytes);
             limits.pids = smaller(limits.pids, pods.pids);
+            limits.swap_bytes = smaller(limits.swap_bytes, pods.swap_bytes);
         }
-        let whole = limits.cpu.is_ok() && limits.memory_bytes.is_ok() && limits.pids.is_ok();
-        let Known { cpu_cores, memory_bytes, pids } = &mut self.known;
+        let OwnLimits { cpu, memory_bytes, pids, swap_bytes, reservation_bytes } = &limits;
+        let whole =
+            cpu.is_ok() && [memory_bytes, pids, swap_bytes, reservation_bytes].iter().all(|it| it.is_ok());
+        let Known { cpu_cores, memory_bytes, pids, swap_bytes, reservation_bytes } = &mut self.known;
         let unknown = UnknownLimits {
             cpu_cores: unknown(&limits.cpu, cpu_cores),
             memory_bytes: unknown(&limits.memory_bytes, memory_bytes),
             pids: unknown(&limits.pids, pids),
+            swap_bytes: unknown(&limits.swap_bytes, swap_bytes),
+            reservation_bytes: unknown(&limits.reservation_bytes, reservation_bytes),
         };
         let cpu_quota = limits.cpu.unwrap_or(before.cpu_quota);
         let limits = Limits {
@@ -78,6 +86,8 @@ impl LimitFiles {
             cpu_quota,
             memory_bytes: limits.memory_bytes.unwrap_or(before.memory_bytes),
             pids: limits.pids.unwrap_or(before.pids),
+            swap_bytes: limits.swap_bytes.unwrap_or(before.swap_bytes),
+            reservation_bytes: limits.reservation_bytes.unwrap_or(before.reservation_bytes),
             unknown,
         };
         (limits, whole)
@@ -102,6 +112,8 @@ struct OwnLimits {
     cpu: Limit<CpuQuota>,
     memory_bytes: Limit<u64>,
     pids: Limit<u64>,
+    swap_bytes: Limit<u64>,
+    reservation_bytes: Limit<u64>,
 }
 
 fn smaller<T: PartialOrd>(own: Limit<T>, pods: Limit<T>) -> Limit<T> {
@@ -132,10 +144,13 @@ struct Level<'a, 'b> {
 
 impl Level<'_, '_> {
     fn read(&mut self) -> OwnLimits {
+        let memory_bytes = self.read_memory();
         OwnLimits {
             cpu: self.read_cpu(),
-            memory_bytes: self.read_memory(),
             pids: self.read_one(File::PidsMax, v2::parse_limit),
+            swap_bytes: self.read_swap(&memory_bytes),
+            reservation_bytes: self.read_reservation(),
+            memory_bytes,
         }
     }
 
@@ -149,10 +164,31 @@ impl Level<'_, '_> {
     }
 
     fn read_memory(&mut self) -> Limit<u64> {
-        let v1 = self.layout.version(Controller::Memory) == Some(Version::V1);
+        let v1 = self.has_memory_v1();
         let limit = self.read_one(if v1 { File::MemoryLimit } else { File::MemoryMax }, v2::parse_limit)?;
         let most = self.layout.memory_total_bytes().unwrap_or(NO_LIMIT);
         Ok(limit.filter(|&bytes| bytes <= most))
+    }
+
+    /// On v1 memory and swap have one limit together.
+    fn read_swap(&mut self, memory: &Limit<u64>) -> Limit<u64> {
+        if !self.has_memory_v1() {
+            return self.read_one(File::SwapMax, v2::parse_limit);
+        }
+        let both = self.read_one(File::MemswLimit, v2::parse_limit)?.filter(|&bytes| bytes < NO_LIMIT);
+        let memory = (*memory)?;
+        Ok(both.map(|both| both.saturating_sub(memory.unwrap_or_default())))
+    }
+
+    /// None is no limit on v1 and 0 on v2.
+    fn read_reservation(&mut self) -> Limit<u64> {
+        let file = if self.has_memory_v1() { File::MemorySoftLimit } else { File::MemoryMin };
+        let reservation = self.read_one(file, v2::parse_limit)?;
+        Ok(reservation.filter(|&bytes| 0 < bytes && bytes < NO_LIMIT))
+    }
+
+    fn has_memory_v1(&self) -> bool {
+        self.layout.version(Controller::Memory) == Some(Version::V1)
     }
 
     /// A file that is not there limits nothing: its controller is off. It takes two looks to say so.

@@ -9,6 +9,7 @@
 //! The kernel's pages: `Documentation/admin-guide/cgroup-v2.rst` and `…/cgroup-v1/`.
 
 pub mod blkio;
+pub mod file;
 pub mod files;
 pub mod layout;
 pub mod limits;

@@ -8,12 +8,14 @@
 //! never taken from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::host::devices::Devices;
 use crate::host::{clock, text};
 use crate::model::counters::{
     CpuCounters, DeviceRow, IoCounters, Limits, MemoryCounters, PidsCounters, PressureCounters,
 };
+use crate::model::details::{DetailRows, Details, MemoryKeys};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::sweep::{CgroupReading, IoReading, Reading, Stamped};
 use crate::model::target::{CgroupRole, CgroupTarget, TargetId};
@@ -21,14 +23,16 @@ use crate::model::time::Monotonic;
 use crate::model::unavailable::Unavailable;
 
 use super::blkio::{Blkio, Family};
-use super::files::{File, Files, Missing};
+use super::file::File;
+use super::files::{Files, Missing};
 use super::layout::{Controller, Layout, Version};
 use super::limits::LimitFiles;
 use super::pressure;
 use super::v1::{self, Operation};
-use super::v2::{self, MemoryStat};
+use super::v2::{self, MemoryEvents, MemoryStat};
 
-pub use super::files::{DescriptorBudget, file_name};
+pub use super::file::file_name;
+pub use super::files::DescriptorBudget;
 
 /// What a reader needs of the sweep.
 pub struct ReadContext<'a> {
@@ -36,6 +40,10 @@ pub struct ReadContext<'a> {
     pub buffer: &'a mut Vec<u8>,
     /// Rows of block devices are added here.
     pub devices: &'a mut Vec<DeviceRow>,
+    /// What else a cgroup says is added here.
+    pub details: &'a mut Details,
+    /// What there is in `memory.stat`.
+    pub memory_keys: &'a mut MemoryKeys,
     /// Whether cgroup v1 counts block I/O.
     pub blkio: &'a Blkio,
     /// Which devices rest on others.
@@ -62,6 +70,8 @@ pub struct CgroupReader {
     limits_settled: bool,
     /// Each device's last row: one that vanishes or is torn keeps its value, so totals never fall.
     rows: Vec<DeviceRow>,
+    /// Of the reading that is being made.
+    details: DetailRows,
     alive: bool,
 }
 
@@ -76,6 +86,7 @@ impl CgroupReader {
             limits: Limits::default(),
             limits_settled: false,
             rows: Vec::new(),
+            details: DetailRows::default(),
             alive: true,
             layout,
         }
@@ -88,7 +99,7 @@ impl CgroupReader {
 
     /// Reads every figure.
     pub fn read(&mut self, context: &mut ReadContext<'_>) -> CgroupReading {
-        let rows_before = context.devices.len();
+        let (rows_before, details_before) = (context.devices.len(), context.details.len());
         match self.read_figures(context) {
             Ok(reading) => {
                 self.alive = true;
@@ -96,6 +107,7 @@ impl CgroupReader {
             }
             Err(Gone) => {
                 context.devices.truncate(rows_before);
+                context.details.truncate(details_before);
                 self.close(context.budget);
                 if std::mem::take(&mut self.alive) {
                     context.health.count(Room::Host, Trouble::Gone);
@@ -118,6 +130,7 @@ impl CgroupReader {
 
     fn read_figures(&mut self, context: &mut ReadContext<'_>) -> Result<CgroupReading, Gone> {
         let mut reading = CgroupReading::absent(self.id, Unavailable::NotYet);
+        self.details = DetailRows::default();
         if self.role == CgroupRole::Sandbox {
             self.files.close(context.budget, |controller| controller == Controller::Blkio);
             if self.layout.is_v1_io() {
@@ -136,6 +149,7 @@ impl CgroupReader {
             }
             reading.limits = self.limits;
         }
+        reading.details = std::mem::take(&mut self.details);
         match self.files.confirm(&self.layout, context.health) {
             Ok(()) => {}
             Err(Missing::Gone) => return Err(Gone),
@@ -158,7 +172,7 @@ impl CgroupReader {
     }
 
     fn read_cpu_v1(&mut self, context: &mut ReadContext<'_>) -> Result<Stamped<CpuCounters>, Missing> {
-        let usage = self.parse(File::CpuacctUsage, context, v1::parse_cpuacct_usage)?;
+        let usage = self.read_usage_v1(context)?;
         let ticks = rustix::param::clock_ticks_per_second();
         let split = self.parse(File::CpuacctStat, context, |text| v1::parse_cpuacct_stat(text, ticks));
         let (user, system) = optional(split)?.unzip();
@@ -171,6 +185,20 @@ impl CgroupReader {
         Ok(map(usage, |usage| CpuCounters { usage, user, system, throttling }))
     }
 
+    /// Of a container CPU by CPU, since Docker's clients of cgroup v1 look for each: it costs no read more.
+    fn read_usage_v1(&mut self, context: &mut ReadContext<'_>) -> Result<Stamped<Duration>, Missing> {
+        if self.role != CgroupRole::Container {
+            return self.parse(File::CpuacctUsage, context, v1::parse_cpuacct_usage);
+        }
+        let read = self.parse(File::CpuacctUsagePercpu, context, |text| {
+            v1::parse_cpuacct_percpu(text).map(|usage| (usage, text.len()))
+        });
+        let Stamped { at, value: (usage, length) } = read?;
+        let ReadContext { buffer, details, .. } = context;
+        self.details.percpu = details.add_percpu(v1::each_cpu(&buffer[..length]));
+        Ok(Stamped { at, value: usage })
+    }
+
     fn read_memory(&mut self, context: &mut ReadContext<'_>) -> Result<Stamped<MemoryCounters>, Missing> {
         let v1 = match self.layout.version(Controller::Memory) {
             Some(version) => version == Version::V1,
@@ -179,13 +207,17 @@ impl CgroupReader {
         let current = if v1 { File::MemoryUsage } else { File::MemoryCurrent };
         let usage = self.parse(current, context, parse_number)?;
         let stat = self.read_memory_stat(v1, context)?;
-        let (peak, events) = if v1 {
-            (File::MemoryMaxUsage, File::MemoryOomControl)
-        } else {
-            (File::MemoryPeak, File::MemoryEvents)
-        };
+        let peak = if v1 { File::MemoryMaxUsage } else { File::MemoryPeak };
         let peak_bytes = optional(self.parse(peak, context, parse_number))?;
-        let events = optional(self.parse(events, context, v2::parse_memory_events))?.unwrap_or_default();
+        let events = match v1 {
+            true => MemoryEvents {
+                oom_kills: optional(self.parse(File::MemoryOomControl, context, v1::parse_oom_kills))?
+                    .flatten(),
+                limit_hits: optional(self.parse(File::MemoryFailcnt, context, parse_number))?,
+            },
+            false => optional(self.parse(File::MemoryEvents, context, v2::parse_memory_events))?
+                .unwrap_or_default(),
+        };
         let swap_bytes = match v1 {
             true => stat.swap_bytes,
             false => optional(self.parse(File::MemorySwapCurrent, context, parse_number))?,
@@ -211,10 +243,14 @@ impl CgroupReader {
                 Err(Missing::Because(_)) => return Ok(MemoryStat::default()),
                 length => length?,
             };
-            let text = &context.buffer[..length];
+            let ReadContext { buffer, details, memory_keys, health, .. } = context;
+            let text = &buffer[..length];
             let (stat, bad) = if v1 { v1::parse_memory_stat(text) } else { v2::parse_memory_stat(text) };
-            self.complain(File::MemoryStat, bad, context.health);
-            if bad.is_none() || !std::mem::take(&mut again) {
+            let row = details.add_memory_stat(memory_keys, text::lines(text).map(text::parse_key_value));
+            let unlike = row.as_ref().err().and_then(|unlike| text::lines(text).nth((*unlike)?));
+            self.complain(File::MemoryStat, bad.or(unlike), health);
+            if bad.is_none() && row.is_ok() || !std::mem::take(&mut again) {
+                self.details.memory_stat = row.unwrap_or_default();
                 return Ok(stat);
             }
         }

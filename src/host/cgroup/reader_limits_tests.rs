@@ -62,3 +62,28 @@ fn a_limit_that_could_never_be_read_is_not_said_to_be_none() {
     });
     assert_eq!(unread(reading.limits), (None, Some(Unavailable::Permission)));
 }
+
+#[test]
+fn swap_is_limited_beside_memory_on_v2_and_together_with_it_on_v1() {
+    let of = |mut sweeper: Sweeper, files: &[(&str, &str)]| {
+        for (file, text) in files {
+            sweeper.node.write(&format!("cgroup/{}", file.replace('?', POD)), text);
+        }
+        let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+        let Limits { swap_bytes, reservation_bytes, unknown, .. } = sweeper.read(&mut reader).limits;
+        assert_eq!(unknown, UnknownLimits::default());
+        (swap_bytes, reservation_bytes)
+    };
+    assert_eq!((of(v1(), &[]), of(v2(), &[])), ((None, None), (None, None)));
+    assert_eq!(of(v2(), &[("?/memory.swap.max", "0\n"), ("?/memory.min", "4096\n")]), (Some(0), Some(4096)));
+    let together = ("memory/?/memory.memsw.limit_in_bytes", "9000\n");
+    for (memory, swap) in [("8000\n", 1000), ("9000\n", 0), ("9001\n", 0), ("9223372036854771712\n", 9000)] {
+        assert_eq!(
+            of(v1(), &[together, ("memory/?/memory.limit_in_bytes", memory)]),
+            (Some(swap), None),
+            "{memory}"
+        );
+    }
+    let soft = ("memory/?/memory.soft_limit_in_bytes", "5000\n");
+    assert_eq!(of(v1(), &[soft]), (None, Some(5000)));
+}

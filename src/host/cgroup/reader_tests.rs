@@ -11,6 +11,8 @@ use crate::model::counters::{CpuQuota, DeviceNumber, Stall, StallTime, Throttlin
 use crate::model::target::CgroupPath;
 use crate::model::time::WallTime;
 
+#[path = "reader_details_tests.rs"]
+mod details;
 #[path = "reader_limits_tests.rs"]
 mod limits;
 
@@ -26,6 +28,8 @@ struct Sweeper {
     health: Health,
     buffer: Vec<u8>,
     rows: Vec<DeviceRow>,
+    details: Details,
+    memory_keys: MemoryKeys,
 }
 
 impl Sweeper {
@@ -35,7 +39,18 @@ impl Sweeper {
         let devices = Devices::read(&node.root());
         // Plain files keep their descriptors' content when removed: only opening sees them go.
         let budget = DescriptorBudget::new(0);
-        Self { node, layout, devices, blkio, budget, health: Health::default(), buffer: vec![], rows: vec![] }
+        Self {
+            node,
+            layout,
+            devices,
+            blkio,
+            budget,
+            health: Health::default(),
+            buffer: vec![],
+            rows: vec![],
+            details: Details::default(),
+            memory_keys: MemoryKeys::default(),
+        }
     }
 
     fn reader(&self, path: &str, role: CgroupRole) -> CgroupReader {
@@ -67,6 +82,8 @@ impl Sweeper {
         reader.read(&mut ReadContext {
             buffer: &mut self.buffer,
             devices: &mut self.rows,
+            details: &mut self.details,
+            memory_keys: &mut self.memory_keys,
             blkio: &self.blkio,
             known_devices: &self.devices,
             budget: &mut self.budget,
@@ -115,6 +132,8 @@ fn v2() -> Sweeper {
             ),
             ("cpu.max", "max 100000\n"),
             ("memory.max", "max\n"),
+            ("memory.min", "0\n"),
+            ("memory.swap.max", "max\n"),
             ("pids.max", "max\n"),
         ] {
             node.write(&format!("cgroup/{cgroup}/{name}"), text);
@@ -132,6 +151,7 @@ fn v1() -> Sweeper {
     for cgroup in [POD.to_owned(), format!("{POD}/c")] {
         for (name, text) in [
             ("cpu,cpuacct/?/cpuacct.usage", "300000\n"),
+            ("cpu,cpuacct/?/cpuacct.usage_percpu", "200000 100000 \n"),
             ("cpu,cpuacct/?/cpuacct.stat", "user 2\nsystem 1\n"),
             ("cpu,cpuacct/?/cpu.stat", "nr_periods 4\nnr_throttled 2\nthrottled_time 9000\n"),
             ("cpu,cpuacct/?/cpu.cfs_quota_us", "-1\n"),
@@ -139,8 +159,11 @@ fn v1() -> Sweeper {
             ("memory/?/memory.usage_in_bytes", "8000\n"),
             ("memory/?/memory.stat", MEMORY_STAT_V1),
             ("memory/?/memory.max_usage_in_bytes", "9000\n"),
+            ("memory/?/memory.failcnt", "2\n"),
             ("memory/?/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
             ("memory/?/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("memory/?/memory.memsw.limit_in_bytes", "9223372036854771712\n"),
+            ("memory/?/memory.soft_limit_in_bytes", "9223372036854771712\n"),
             (
                 "blkio/?/blkio.throttle.io_service_bytes_recursive",
                 "254:0 Read 1\n254:0 Write 2\n254:0 Total 3\nTotal 3\n",
@@ -220,7 +243,7 @@ fn every_figure_of_a_v1_cgroup_is_read() {
     let tick = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
     assert_eq!((cpu.user, cpu.system), (Some(tick * 2), Some(tick)));
     assert_eq!(cpu.throttling.unwrap().throttled, Duration::from_micros(9));
-    assert_eq!(value(&reading.memory), MemoryCounters { swap_bytes: None, limit_hits: None, ..MEMORY });
+    assert_eq!(value(&reading.memory), MemoryCounters { swap_bytes: None, ..MEMORY });
     assert_eq!(value(&reading.io).total, IO);
     assert_eq!(value(&reading.pids).current, 6);
     assert_eq!(reading.pressure, Err(Unavailable::KernelWithoutPsi));
@@ -244,7 +267,7 @@ fn of_a_sandbox_only_the_block_io_of_v1_is_read() {
     sweeper.budget = DescriptorBudget::new(100);
     assert!(sweeper.read(&mut reader).cpu.is_ok());
     let kept = reader.open_descriptors();
-    assert_eq!((kept, sweeper.budget.used()), (10, 10));
+    assert_eq!((kept, sweeper.budget.used()), (11, 11));
     reader.set_role(CgroupRole::Sandbox);
     let reading = sweeper.read(&mut reader);
     assert_eq!(value(&reading.io).total, IO);
@@ -489,7 +512,7 @@ fn the_watchdog_can_name_what_is_being_read() {
     let mut reader = sweeper.reader(POD, CgroupRole::Pod);
     sweeper.read(&mut reader);
     let (target, file) = sweeper.health.being_read();
-    assert_eq!((target, file_name(file)), (7, "pids.max"));
+    assert_eq!((target, file_name(file)), (7, "memory.min"));
     assert_eq!(file_name(255), "unknown file");
 }
 

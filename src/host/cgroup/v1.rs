@@ -23,6 +23,20 @@ pub fn parse_cpuacct_usage(file: &[u8]) -> Result<Duration, &[u8]> {
     text::parse_single_u64(file).map(Duration::from_nanos).ok_or(file)
 }
 
+/// `cpuacct.usage_percpu`: nanoseconds of each CPU that the node may have, in their order. Their sum is
+/// `cpuacct.usage`, which the kernel makes of the same numbers.
+pub fn parse_cpuacct_percpu(file: &[u8]) -> Result<Duration, &[u8]> {
+    let line = file.strip_suffix(b"\n").ok_or(file)?;
+    let add = |sum: u64, time| sum.checked_add(text::parse_u64(time)?);
+    let sum = text::fields(line).try_fold(0, add).filter(|_| !line.is_empty());
+    sum.map(Duration::from_nanos).ok_or(file)
+}
+
+/// Each number of a file that was parsed.
+pub fn each_cpu(file: &[u8]) -> impl Iterator<Item = u64> {
+    text::lines(file).flat_map(text::fields).filter_map(text::parse_u64)
+}
+
 /// `cpuacct.stat`: `user` and `system`, in ticks.
 pub fn parse_cpuacct_stat(file: &[u8], ticks_per_second: u64) -> Result<(Duration, Duration), &[u8]> {
     let (mut user, mut system) = (None, None);
@@ -184,6 +198,16 @@ mod tests {
         assert_eq!(parse_cpuacct_usage(b"1500000001\n"), Ok(Duration::from_nanos(1_500_000_001)));
         assert_eq!(parse_cpuacct_usage(b"-1\n"), Err(&b"-1\n"[..]));
         assert_eq!(parse_cpuacct_usage(b"15"), Err(&b"15"[..]));
+    }
+
+    #[test]
+    fn the_sum_over_cpus_is_the_usage() {
+        let file = b"1500000001 0 20 \n";
+        assert_eq!(parse_cpuacct_percpu(file), Ok(Duration::from_nanos(1_500_000_021)));
+        assert!(each_cpu(file).eq([1_500_000_001, 0, 20]));
+        for refused in [&b"15 20"[..], b"15 x\n", b"\n", b"", b"18446744073709551615 1\n"] {
+            assert_eq!(parse_cpuacct_percpu(refused), Err(refused));
+        }
     }
 
     #[test]

@@ -107,13 +107,11 @@ pub struct MemoryEvents {
 
 /// `memory.events`.
 pub fn parse_memory_events(file: &[u8]) -> Result<MemoryEvents, &[u8]> {
-    let mut events = MemoryEvents { oom_kills: super::v1::parse_oom_kills(file)?, limit_hits: None };
-    for line in text::lines(file) {
-        if let Some(digits) = line.strip_prefix(b"max ") {
-            events.limit_hits = Some(text::parse_u64(digits).ok_or(line)?);
-        }
-    }
-    Ok(events)
+    let oom_kills = super::v1::parse_oom_kills(file)?;
+    let mut hits = text::lines(file).filter_map(|line| Some((line, line.strip_prefix(b"max ")?)));
+    // Every kernel says it.
+    let (line, digits) = hits.next().ok_or(&b""[..])?;
+    Ok(MemoryEvents { oom_kills, limit_hits: Some(text::parse_u64(digits).ok_or(line)?) })
 }
 
 /// Hands every row of `io.stat` to `row`; returns the first line that cannot be read in full, which

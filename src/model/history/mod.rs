@@ -124,7 +124,7 @@ pub struct NodeSample {
 impl CgroupSample {
     /// What is kept of these figures.
     pub fn of(figures: &CgroupFigures) -> Self {
-        let CgroupFigures { cpu, memory, io, pids: _, pressure: _, limits: _ } = figures;
+        let CgroupFigures { cpu, memory, io, pids: _, pressure: _, limits: _, details: _ } = figures;
         let io = kept(io, |io: &IoFigures| IoSample { counters: io.counters.total, rates: io.rates });
         Self { cpu: *cpu, memory: *memory, io }
     }

@@ -6,9 +6,10 @@
 //! one that is alone now may have been one of several.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::super::memory_stat::{self, Keys};
 use super::super::native::network::{counted, counted_nics};
 use super::super::native::rows;
 use super::super::node_cgroup;
@@ -17,6 +18,7 @@ use super::request::Range;
 use crate::model::counters::{
     DeviceNumber, DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PidsCounters, PressureCounters,
 };
+use crate::model::details::DetailRows;
 use crate::model::history::{CgroupSample, Frame, IoSample, NetworkSample, Roster, Shelf};
 use crate::model::snapshot::{Carried, CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Reading, Stamped};
@@ -36,7 +38,24 @@ pub(super) struct Sample {
     /// With the limit, if that is known; of one that is not limited `None`.
     pub(super) tasks: Option<(PidsCounters, Option<Option<u64>>)>,
     pub(super) pressure: PressureCounters,
+    /// Nanoseconds of each CPU, of the last sample alone.
+    pub(super) percpu: Vec<u64>,
+    /// What else `memory.stat` says, of the last sample alone.
+    pub(super) memory_stat: BTreeMap<&'static str, u64>,
 }
+
+/// cAdvisor's names of numbers in `memory.stat`.
+const MEMORY_STAT: [(&str, Keys); 9] = [
+    ("file_dirty", memory_stat::DIRTY),
+    ("file_writeback", memory_stat::WRITEBACK),
+    ("kernel", memory_stat::KERNEL),
+    ("mapped_file", memory_stat::MAPPED_FILE),
+    ("pgscan", memory_stat::PAGES_SCANNED),
+    ("pgsteal", memory_stat::PAGES_STOLEN),
+    ("total_active_file", memory_stat::ACTIVE_FILE),
+    ("workingset_refault_anon", memory_stat::REFAULTS_OF_ANON),
+    ("workingset_refault_file", memory_stat::REFAULTS_OF_FILE),
+];
 
 /// Those that count, the one with the default route first.
 #[derive(Clone, Debug)]
@@ -71,6 +90,8 @@ impl Sample {
             network: network.map(|read| read.value),
             tasks: None,
             pressure: PressureCounters::default(),
+            percpu: Vec::new(),
+            memory_stat: BTreeMap::new(),
         })
     }
 
@@ -90,7 +111,7 @@ impl Sample {
         let disks =
             disks_now(snapshot, cgroup).map(|read| Stamped { at: read.at, value: leaves(read.value) });
         let network = interfaces_now(snapshot, cgroup);
-        let Some(CgroupFigures { cpu, memory, io: _, pids, pressure, limits }) = figures else {
+        let Some(CgroupFigures { cpu, memory, io: _, pids, pressure, limits, details }) = figures else {
             let nothing = Unavailable::NotYet;
             return Self::new(snapshot.clock, &Err(nothing), &Err(nothing), disks, network);
         };
@@ -98,6 +119,8 @@ impl Sample {
         Some(Self {
             tasks: pids.as_ref().ok().map(|read| (read.value, limit)),
             pressure: pressure.as_ref().map(|read| read.value).unwrap_or_default(),
+            percpu: snapshot.details.percpu(&details.percpu).to_vec(),
+            memory_stat: memory_stat(snapshot, details),
             ..Self::new(snapshot.clock, cpu, memory, disks, network)?
         })
     }
@@ -118,6 +141,14 @@ impl Sample {
         });
         Self::new(clock, cpu, memory, disks, network)
     }
+}
+
+fn memory_stat(snapshot: &Snapshot, rows: &DetailRows) -> BTreeMap<&'static str, u64> {
+    let known = |(name, keys): (&'static str, Keys)| {
+        let place = snapshot.details.memory_place(keys)?;
+        Some((name, snapshot.details.memory_at(rows, place)?))
+    };
+    MEMORY_STAT.into_iter().filter_map(known).collect()
 }
 
 fn disks_now<'a>(snapshot: &'a Snapshot, cgroup: &Cgroup<'_>) -> Timed<&'a [DeviceRow]> {

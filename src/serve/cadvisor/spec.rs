@@ -67,7 +67,7 @@ pub(super) struct Spec {
     cpu: Option<Cpu>,
     has_memory: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Limit>,
+    memory: Option<MemoryLimits>,
     has_hugetlb: bool,
     has_network: bool,
     has_processes: bool,
@@ -91,6 +91,17 @@ struct Cpu {
     period: Option<u64>,
 }
 
+/// `swap_limit` is of swapped-out memory alone.
+#[derive(Debug, Serialize)]
+struct MemoryLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap_limit: Option<u64>,
+}
+
 #[derive(Debug, Serialize)]
 struct Limit {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,9 +122,11 @@ impl Spec {
             period: limits.cpu_quota.map(|quota| microseconds(quota.period)),
         });
         let limit = |value: Option<u64>, known: bool| known.then(|| value.unwrap_or(NO_LIMIT));
-        let memory = limits
-            .filter(|_| has_memory)
-            .map(|limits| Limit { limit: limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none()) });
+        let memory = limits.filter(|_| has_memory).map(|limits| MemoryLimits {
+            limit: limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none()),
+            reservation: limit(limits.reservation_bytes, limits.unknown.reservation_bytes.is_none()),
+            swap_limit: limit(limits.swap_bytes, limits.unknown.swap_bytes.is_none()),
+        });
         let has_processes = has(|now| now.tasks.is_some());
         let processes = limits
             .filter(|_| has_processes)

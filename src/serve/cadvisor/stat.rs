@@ -77,6 +77,8 @@ struct CpuUsage {
     user: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    per_cpu_usage: Vec<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,6 +148,8 @@ struct Memory {
     events: Option<MemoryEvents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Psi>,
+    #[serde(flatten)]
+    details: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -214,7 +218,7 @@ struct PsiTime {
 
 impl Stat {
     pub(super) fn new(sample: &Sample, devices: &Devices, reader: Reader) -> Self {
-        let Sample { at, cpu, memory, disks, network, tasks, pressure } = sample;
+        let Sample { at, cpu, memory, disks, network, tasks, pressure, percpu, memory_stat } = sample;
         let v1 = reader == Reader::Of(Shape::V1);
         let diskio = disks.as_deref().map(|disks| DiskIo {
             io_service_bytes: each(disks, devices, |it| (it.read_bytes, it.write_bytes)),
@@ -240,10 +244,10 @@ impl Stat {
         Self {
             timestamp: rfc3339(*at),
             has: (reader == Reader::Of(Shape::V20)).then_some(has),
-            cpu: cpu.as_ref().map(|cpu| of_cpu(cpu, pressure.cpu)),
+            cpu: cpu.as_ref().map(|cpu| of_cpu(cpu, percpu, pressure.cpu)),
             cpu_inst: cpu.as_ref().filter(|_| !v1).and_then(nanocores),
             diskio,
-            memory: memory.as_ref().map(|memory| of_memory(memory, pressure.memory)),
+            memory: memory.as_ref().map(|memory| of_memory(memory, memory_stat, pressure.memory)),
             network: network.as_ref().map(|network| of_network(network, v1)),
             processes: processes.filter(|_| reader != Reader::Machine),
             oom_events: memory.and_then(|memory| memory.oom_kills).filter(|_| v1),
@@ -251,7 +255,7 @@ impl Stat {
     }
 }
 
-fn of_cpu(cpu: &CpuFigures, pressure: Option<Stall>) -> Cpu {
+fn of_cpu(cpu: &CpuFigures, percpu: &[u64], pressure: Option<Stall>) -> Cpu {
     let counters = &cpu.counters;
     let cfs = counters.throttling.ok().map(|it| Cfs {
         periods: it.periods,
@@ -262,6 +266,7 @@ fn of_cpu(cpu: &CpuFigures, pressure: Option<Stall>) -> Cpu {
         total: nanoseconds(counters.usage),
         user: counters.user.map(nanoseconds),
         system: counters.system.map(nanoseconds),
+        per_cpu_usage: percpu.to_vec(),
     };
     Cpu { usage, cfs, psi: pressure.map(psi) }
 }
@@ -289,7 +294,11 @@ fn each(
     disks.iter().map(disk).collect()
 }
 
-fn of_memory(memory: &MemoryCounters, pressure: Option<Stall>) -> Memory {
+fn of_memory(
+    memory: &MemoryCounters,
+    details: &BTreeMap<&'static str, u64>,
+    pressure: Option<Stall>,
+) -> Memory {
     let faults = Faults { pgfault: memory.page_faults, pgmajfault: memory.major_page_faults };
     // The kernel counts those of the whole hierarchy, and so does cAdvisor under both names.
     let faults = (faults.pgfault.is_some() || faults.pgmajfault.is_some()).then_some(faults);
@@ -306,6 +315,7 @@ fn of_memory(memory: &MemoryCounters, pressure: Option<Stall>) -> Memory {
         hierarchical_data: faults,
         events: memory.limit_hits.map(|max| MemoryEvents { max }),
         psi: pressure.map(psi),
+        details: details.clone(),
     }
 }
 

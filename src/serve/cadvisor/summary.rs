@@ -128,6 +128,8 @@ mod tests {
             network: None,
             tasks: None,
             pressure: PressureCounters::default(),
+            percpu: Vec::new(),
+            memory_stat: std::collections::BTreeMap::new(),
         }
     }
 

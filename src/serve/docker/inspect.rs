@@ -69,9 +69,12 @@ fn parent(pod: &CgroupPath) -> String {
 
 /// 0 is Docker's word for no limit.
 fn limits(limits: &Limits, host_config: &mut Value) {
-    let UnknownLimits { cpu_cores, memory_bytes, pids } = limits.unknown;
+    let UnknownLimits { cpu_cores, memory_bytes, pids, reservation_bytes, .. } = limits.unknown;
     if memory_bytes.is_none() {
         host_config["Memory"] = limits.memory_bytes.unwrap_or(0).into();
+    }
+    if reservation_bytes.is_none() {
+        host_config["MemoryReservation"] = limits.reservation_bytes.unwrap_or(0).into();
     }
     if pids.is_none() {
         host_config["PidsLimit"] = limits.pids.unwrap_or(0).into();
@@ -101,14 +104,24 @@ mod tests {
             limits(&of, &mut host_config);
             host_config
         };
-        let none = json!({ "Memory": 0, "PidsLimit": 0, "CpuPeriod": 0, "CpuQuota": 0 });
+        let none =
+            json!({ "Memory": 0, "MemoryReservation": 0, "PidsLimit": 0, "CpuPeriod": 0, "CpuQuota": 0 });
         assert_eq!(told(Limits::default()), none);
         let unknown = |cpu_cores, memory_bytes, pids| Limits {
-            unknown: UnknownLimits { cpu_cores, memory_bytes, pids },
+            unknown: UnknownLimits {
+                cpu_cores,
+                memory_bytes,
+                pids,
+                reservation_bytes: memory_bytes,
+                ..UnknownLimits::default()
+            },
             ..Limits::default()
         };
         let why = Some(Unavailable::Permission);
-        assert_eq!(told(unknown(why, None, None)), json!({ "Memory": 0, "PidsLimit": 0 }));
+        assert_eq!(
+            told(unknown(why, None, None)),
+            json!({ "Memory": 0, "MemoryReservation": 0, "PidsLimit": 0 })
+        );
         assert_eq!(told(unknown(None, why, why)), json!({ "CpuPeriod": 0, "CpuQuota": 0 }));
     }
 

@@ -39,6 +39,9 @@ pub(super) fn document(snapshot: &Snapshot, item: &Item<'_>, machine: &Machine, 
     let now = cgroup.and_then(|cgroup| cgroup.cpu.as_ref().ok());
     let before = item.read.and_then(|read| Some((read.cpu_before?, snapshot.node.rates.cpu_before?)));
     let before = before.filter(|_| !how.one_shot);
+    let by_cpu = |row| snapshot.details.percpu(row);
+    let percpu = cgroup.map(|cgroup| by_cpu(&cgroup.details.percpu)).unwrap_or_default();
+    let percpu_before = item.read.map(|read| by_cpu(&read.percpu_before)).unwrap_or_default();
     let wall = |at: Monotonic| rfc3339(snapshot.clock.wall_of(at));
     json!({
         "id": item.identity.id.as_str(),
@@ -46,9 +49,9 @@ pub(super) fn document(snapshot: &Snapshot, item: &Item<'_>, machine: &Machine, 
         "os_type": "linux",
         "read": now.map_or_else(|| rfc3339(snapshot.clock.wall), |cpu| wall(cpu.at)),
         "preread": before.map_or_else(|| NEVER.to_owned(), |(cpu, _)| wall(cpu.at)),
-        "cpu_stats": cpu(now.map(|now| &now.value.counters), node, how),
+        "cpu_stats": cpu(now.map(|now| &now.value.counters), node, percpu, how),
         "precpu_stats": match before {
-            Some((before, node)) => cpu(Some(&before.value), Some(&node.value), how),
+            Some((before, node)) => cpu(Some(&before.value), Some(&node.value), percpu_before, how),
             None => no_cpu(),
         },
         "memory_stats": cgroup.map_or_else(|| json!({}), |cgroup| memory(snapshot, cgroup, machine)),
@@ -74,7 +77,7 @@ impl With for Value {
     }
 }
 
-fn cpu(counters: Option<&CpuCounters>, node: Option<&NodeCpu>, how: Manner) -> Value {
+fn cpu(counters: Option<&CpuCounters>, node: Option<&NodeCpu>, percpu: &[u64], how: Manner) -> Value {
     let usage = counters.map_or_else(
         || json!({}),
         |cpu| {
@@ -85,6 +88,7 @@ fn cpu(counters: Option<&CpuCounters>, node: Option<&NodeCpu>, how: Manner) -> V
     );
     let parts = counters.zip(node).filter(|_| how.percpu);
     let usage = match parts {
+        _ if !percpu.is_empty() => usage.with("percpu_usage", Some(percpu)),
         Some((cpu, node)) => usage
             .with("percpu_usage", Some(equal_parts(nanoseconds(cpu.usage), node.cores)))
             .with("percpu_synthetic", Some(true)),
@@ -124,9 +128,11 @@ fn memory(snapshot: &Snapshot, cgroup: &CgroupFigures, machine: &Machine) -> Val
     let of_node = snapshot.node.memory.as_ref().ok().map(|memory| memory.value.total_bytes);
     json!({
         "usage": memory.value.usage_bytes,
-        "stats": memory_details(&memory.value, &cgroup.limits, machine),
+        "stats": memory_details(snapshot, &memory.value, cgroup, machine),
     })
     .with("max_usage", memory.value.peak_bytes)
+    // On cgroup v2 the Engine means another of the kernel's counts, which is not kept.
+    .with("failcnt", memory.value.limit_hits.filter(|_| machine.memory_cgroups == Some(CgroupVersion::V1)))
     .with("limit", memory_limit(&cgroup.limits, of_node))
 }
 
@@ -138,8 +144,14 @@ fn memory_limit(limits: &Limits, of_node: Option<u64>) -> Option<u64> {
     limits.memory_bytes.into_iter().chain(of_node).min().filter(|bytes| *bytes > 0)
 }
 
-/// Under the names of the cgroup version, and under those that clients of the other one look for.
-fn memory_details(memory: &MemoryCounters, limits: &Limits, machine: &Machine) -> Value {
+/// All that the kernel says, as it says it, and on either cgroup version also under the names that clients of the other
+/// one look for.
+fn memory_details(
+    snapshot: &Snapshot,
+    memory: &MemoryCounters,
+    cgroup: &CgroupFigures,
+    machine: &Machine,
+) -> Value {
     let MemoryCounters { anon_bytes, file_bytes, inactive_file_bytes, swap_bytes, .. } = *memory;
     let both: [(&[&str], Option<u64>); 5] = [
         (&["cache", "total_cache"], file_bytes),
@@ -153,7 +165,7 @@ fn memory_details(memory: &MemoryCounters, limits: &Limits, machine: &Machine) -
             (&["swap", "total_swap"], swap_bytes),
             (&["total_pgfault"], memory.page_faults),
             (&["total_pgmajfault"], memory.major_page_faults),
-            (&["hierarchical_memory_limit"], limits.memory_bytes),
+            (&["hierarchical_memory_limit"], cgroup.limits.memory_bytes),
         ],
         _ => [(&["anon"], anon_bytes), (&["file"], file_bytes), (&[], None), (&[], None)],
     };
@@ -162,6 +174,8 @@ fn memory_details(memory: &MemoryCounters, limits: &Limits, machine: &Machine) -
         let Some(value) = value else { continue };
         details.extend(names.iter().map(|name| ((*name).to_owned(), value.into())));
     }
+    let told = snapshot.details.memory_stat(&cgroup.details);
+    details.extend(told.map(|(key, number)| (key.to_owned(), number.into())));
     details.into()
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Figures {
 /// Everything one cgroup gave, and why the rest is absent.
 pub(super) fn figures(snapshot: &Snapshot, cgroup: &CgroupFigures, requests: Requests) -> Figures {
     let mut reasons = Reasons::new();
-    let CgroupFigures { cpu, memory, io, pids, pressure, limits } = cgroup;
+    let CgroupFigures { cpu, memory, io, pids, pressure, limits, details: _ } = cgroup;
     unknown_limits(limits.unknown, [cpu.is_ok(), memory.is_ok(), pids.is_ok()], &mut reasons);
     let wall = |at| snapshot.clock.wall_of(at).as_unix_nanos();
     let cpu = figure(cpu, "cpu", &mut reasons).map(|cpu| document::Cpu {
@@ -238,6 +238,7 @@ mod tests {
             cpu_cores: Some(Unavailable::NotYet),
             memory_bytes: Some(Unavailable::Permission),
             pids: Some(Unavailable::NotYet),
+            ..UnknownLimits::default()
         };
         let reasons = |unknown, there| {
             let mut reasons = Reasons::new();

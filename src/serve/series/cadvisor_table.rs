@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::super::exposition::{Family, Kind, Value};
+use super::super::memory_stat;
 use super::super::time::microseconds;
 use super::row::{Of, Row};
 use super::{Part, Series, full, lean, series};
@@ -119,6 +120,60 @@ pub(super) const PER_CGROUP: &[Series] = &[
         &[full(Of::Memory(|it| it.inactive_file_bytes))],
     ),
     series(
+        GAUGE,
+        "container_memory_mapped_file",
+        "Size of memory mapped files in bytes.",
+        &[full(Of::MemoryStat(memory_stat::MAPPED_FILE))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_total_active_file_bytes",
+        "Current total active file in bytes.",
+        &[full(Of::MemoryStat(memory_stat::ACTIVE_FILE))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_file_dirty_bytes",
+        "Number of bytes of file cache that has been modified but not yet written back to disk.",
+        &[full(Of::MemoryStat(memory_stat::DIRTY))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_file_writeback_bytes",
+        "Number of bytes of file cache that is currently being written back to disk.",
+        &[full(Of::MemoryStat(memory_stat::WRITEBACK))],
+    ),
+    series(
+        GAUGE,
+        "container_memory_kernel_usage",
+        "Size of kernel memory allocated in bytes.",
+        &[full(Of::MemoryStat(memory_stat::KERNEL))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_pgscan_total",
+        "Cumulative number of pages scanned by the page reclaim algorithm.",
+        &[full(Of::MemoryStat(memory_stat::PAGES_SCANNED))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_pgsteal_total",
+        "Cumulative number of pages reclaimed by the page reclaim algorithm.",
+        &[full(Of::MemoryStat(memory_stat::PAGES_STOLEN))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_workingset_refault_file_total",
+        "Cumulative number of refaults of previously evicted file pages.",
+        &[full(Of::MemoryStat(memory_stat::REFAULTS_OF_FILE))],
+    ),
+    series(
+        COUNTER,
+        "container_memory_workingset_refault_anon_total",
+        "Cumulative number of refaults of previously evicted anonymous pages.",
+        &[full(Of::MemoryStat(memory_stat::REFAULTS_OF_ANON))],
+    ),
+    series(
         COUNTER,
         "container_memory_failcnt",
         "Number of memory usage hits limits",
@@ -210,6 +265,24 @@ pub(super) const PER_CGROUP: &[Series] = &[
         &[lean(Of::Known(|row| {
             let limits = &row.cgroup.limits;
             limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none())
+        }))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_memory_reservation_limit_bytes",
+        "Memory reservation limit for the container.",
+        &[full(Of::Known(|row| {
+            let limits = &row.cgroup.limits;
+            limit(limits.reservation_bytes, limits.unknown.reservation_bytes.is_none())
+        }))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_memory_swap_limit_bytes",
+        "Memory swap limit for the container.",
+        &[full(Of::Known(|row| {
+            let limits = &row.cgroup.limits;
+            limit(limits.swap_bytes, limits.unknown.swap_bytes.is_none())
         }))],
     ),
 ];

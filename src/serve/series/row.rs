@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::exposition::Value;
+use super::super::memory_stat::Keys;
 use super::super::native::pods::NamedPod;
 use crate::model::counters::{
     IoCounters, MemoryCounters, NetworkCounters, PressureCounters, ThrottlingCounters,
@@ -32,6 +33,8 @@ pub(super) enum Of {
     Quota(fn(&ThrottlingCounters) -> Value),
     /// Memory.
     Memory(fn(&MemoryCounters) -> Option<u64>),
+    /// A number of `memory.stat` that has one of these names.
+    MemoryStat(Keys),
     /// Disks: the carried counters, which have a beginning of ours.
     Io(fn(&IoCounters) -> u64),
     /// Processes and threads.
@@ -62,6 +65,12 @@ impl Of {
             Self::Memory(of) => {
                 each(rows, numbers, |row| of(told(&row.cgroup.memory)?).map(Value::Integer));
             }
+            Self::MemoryStat(keys) => {
+                let place = rows.first().and_then(|(_, row)| row.snapshot.details.memory_place(keys));
+                each(rows, numbers, |row| {
+                    row.snapshot.details.memory_at(&row.cgroup.details, place?).map(Value::Integer)
+                });
+            }
             Self::Io(of) => each(rows, numbers, |row| {
                 let io = told(&row.cgroup.io)?;
                 Some(Value::Integer(of(&io.counters.total)))
@@ -91,7 +100,7 @@ impl Of {
         let cgroup = row.cgroup;
         match self {
             Self::Cpu(_) | Self::Throttling(_) | Self::Quota(_) => when(&cgroup.cpu),
-            Self::Memory(_) => when(&cgroup.memory),
+            Self::Memory(_) | Self::MemoryStat(_) => when(&cgroup.memory),
             Self::Io(_) => when(&cgroup.io),
             Self::Pids => when(&cgroup.pids),
             Self::Pressure(_) => when(&cgroup.pressure),

@@ -10,6 +10,7 @@ mod wire;
 use super::native::network::{counted, traffic};
 use super::native::pods::{NamedPod, one_of_each_name, running};
 use super::native::{finite, rows};
+use super::node_cgroup::swap_limit;
 use super::reply::json;
 use super::time::{microseconds, nanoseconds, rfc3339_seconds};
 use crate::model::counters::{self, InterfaceRow, IoCounters, MemoryCounters, PressureCounters};
@@ -163,7 +164,11 @@ impl Page<'_> {
                 Some(wire::Memory { psi: on_memory.map(psi), ..document })
             }),
             io: pressure.and_then(|pressure| self.io(pressure)),
-            swap: memory.and_then(|memory| Some(self.swap(memory.at, memory.value.swap_bytes?, None))),
+            swap: memory.and_then(|memory| {
+                let used = memory.value.swap_bytes?;
+                let free = swap_limit(self.snapshot, cgroup).map(|limit| limit.saturating_sub(used));
+                Some(self.swap(memory.at, used, free))
+            }),
             blkio: io.map(|io| self.block_io(io.at, io.value.counters.total)),
         }
     }
