@@ -86,9 +86,11 @@ pub(crate) async fn compared(stage: &Stage, of: &MadeUpPod) -> Memory {
     for _ in 0..20 {
         let before = files();
         let list = stage.daemon.next_list().await;
+        let (details, kernels) = (details(stage, of), in_memory_stat(stage, of));
         if before != files() {
             continue;
         }
+        assert_eq!(details, kernels, "mapped file, active file, dirty");
         let found = container(&list, child.id());
         let memory = found.memory.unwrap();
         for (ours, theirs) in
@@ -112,6 +114,24 @@ pub(crate) async fn compared(stage: &Stage, of: &MadeUpPod) -> Memory {
         return memory;
     }
     panic!("{} never stood still for a whole sweep", of.cgroup());
+}
+
+/// What only readers of cAdvisor's names look for, of the pod's own cgroup.
+fn details(stage: &Stage, of: &MadeUpPod) -> [u64; 3] {
+    let answer = stage.daemon.get(&format!("/api/v2.0/stats{}?count=1", of.cgroup()));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let stats: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let memory = &stats[of.cgroup()][0]["memory"];
+    ["mapped_file", "total_active_file", "file_dirty"]
+        .map(|key| memory[key].as_u64().unwrap_or_else(|| panic!("no {key}: {stats}")))
+}
+
+fn in_memory_stat(stage: &Stage, of: &MadeUpPod) -> [u64; 3] {
+    let keys = match stage.kind.is_v2() {
+        true => ["file_mapped", "active_file", "file_dirty"],
+        false => ["total_mapped_file", "total_active_file", "total_dirty"],
+    };
+    keys.map(|key| oracle::keyed(of.cgroup_dir("memory").unwrap().join("memory.stat"), key))
 }
 
 fn folder_of(child: &MadeUpChild) -> std::path::PathBuf {
