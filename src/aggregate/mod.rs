@@ -121,8 +121,10 @@ impl Aggregator {
                 if reading.alive {
                     let target = u32::try_from(target).unwrap_or(u32::MAX);
                     let cgroup = self.container_figures(pod, reading, rates);
-                    let cpu_before = rates.cpu_before;
+                    // What is counted around a virtual machine is no more its container's than what is now.
+                    let cpu_before = rates.cpu_before.filter(|_| cgroup.cpu.is_ok());
                     let percpu_before = by_cpu.percpu(&rates.percpu_before).iter().copied();
+                    let percpu_before = percpu_before.filter(|_| cpu_before.is_some());
                     let percpu_before = snapshot.details.add_percpu(percpu_before);
                     snapshot.containers.push(ContainerFigures { target, cgroup, cpu_before, percpu_before });
                 }
@@ -170,7 +172,7 @@ impl Aggregator {
             containers: Vec::with_capacity(sweep.cgroups.len()),
             devices: sweep.devices.clone(),
             interfaces: sweep.interfaces.clone(),
-            details: sweep.details.clone(),
+            details: sweep.details.with_room(rates.percpu_before.len()),
             node: NodeFigures {
                 cpu: node.cpu,
                 memory: node.memory,

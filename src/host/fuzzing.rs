@@ -11,6 +11,7 @@ use procfs::prelude::FromRead;
 
 use super::cgroup::{blkio, names, pressure, tree, v1, v2};
 use super::{devices, facts, interfaces, net_dev, net_ip, netlink, node_files, process, text};
+use crate::model::details::{DetailRows, Details, MemoryKeys};
 use crate::model::target::CgroupPath;
 
 pub use super::units_check::units;
@@ -124,6 +125,15 @@ pub fn memory_stat(text: &[u8]) {
             figures
         });
     }
+    // What is kept of it is all there, under its keys, or nothing.
+    let (mut details, mut keys) = (Details::default(), MemoryKeys::default());
+    let lines = text::lines(text).map(text::parse_key_value);
+    let first = details.add_memory_stat(&mut keys, lines.clone());
+    if let Ok(memory_stat) = first.or_else(|_| details.add_memory_stat(&mut keys, lines.clone())) {
+        let rows = DetailRows { memory_stat, ..DetailRows::default() };
+        let kept = details.memory_stat(&rows).map(|(key, number)| Some((key.as_bytes(), number)));
+        assert!(kept.eq(lines), "{:?}", details.memory_stat(&rows).collect::<Vec<_>>());
+    }
 }
 
 /// `cpu.stat`, of either version.
@@ -144,6 +154,12 @@ pub fn cpuacct(text: &[u8]) {
     never_wrong(text, |text| {
         let mut figures = Figures::new();
         put(&mut figures, "usage", v1::parse_cpuacct_usage(text).ok());
+        let by_cpu = v1::parse_cpuacct_percpu(text);
+        if let Ok(sum) = by_cpu {
+            let each: u128 = v1::each_cpu(text).map(u128::from).sum();
+            assert_eq!(each, sum.as_nanos());
+        }
+        put(&mut figures, "by cpu", by_cpu.ok());
         put(&mut figures, "split", v1::parse_cpuacct_stat(text, 100).ok());
         figures
     });

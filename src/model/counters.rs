@@ -306,14 +306,32 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// `pids.max`.
     pub pids: Option<u64>,
-    /// Of swapped-out memory. v2 `memory.swap.max`; v1 `memory.memsw.limit_in_bytes`, which is of memory and swap
-    /// together, without the cgroup's own `memory.limit_in_bytes`.
-    pub swap_bytes: Option<u64>,
-    /// What is left to the cgroup while memory is short: v2 `memory.min`; v1 `memory.soft_limit_in_bytes`. Its own
-    /// alone.
+    /// Of swapped-out memory.
+    pub swap: Option<SwapLimit>,
+    /// What is left to the cgroup while memory is short: v2 `memory.min`, where 0 is nothing; v1
+    /// `memory.soft_limit_in_bytes`, where none is all. Its own, whatever its ancestors have.
     pub reservation_bytes: Option<u64>,
     /// Why a limit is not known, so that its absence does not mean that there is none.
     pub unknown: UnknownLimits,
+}
+
+/// Swap that a cgroup may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SwapLimit {
+    /// Of swap alone. v2 `memory.swap.max`; v1 `memory.memsw.limit_in_bytes` without `memory.limit_in_bytes`.
+    pub bytes: u64,
+    /// As the kernel has it: on v1 memory and swap have one limit together.
+    pub as_told: u64,
+}
+
+impl Limits {
+    /// Nobody knows any of them.
+    pub fn unknown(why: Unavailable) -> Self {
+        let why = Some(why);
+        let unknown =
+            UnknownLimits { cpu_cores: why, memory_bytes: why, pids: why, swap: why, reservation_bytes: why };
+        Self { unknown, ..Self::default() }
+    }
 }
 
 /// Which limits have never been read, and why.
@@ -325,8 +343,8 @@ pub struct UnknownLimits {
     pub memory_bytes: Option<Unavailable>,
     /// Of [`Limits::pids`].
     pub pids: Option<Unavailable>,
-    /// Of [`Limits::swap_bytes`].
-    pub swap_bytes: Option<Unavailable>,
+    /// Of [`Limits::swap`].
+    pub swap: Option<Unavailable>,
     /// Of [`Limits::reservation_bytes`].
     pub reservation_bytes: Option<Unavailable>,
 }

@@ -13,13 +13,16 @@ pub struct Details {
 }
 
 /// The keys of `memory.stat` in the kernel's order: of one kernel every cgroup but the root has the same. They are
-/// learned from two texts that agree, since one may be torn.
+/// learned from two texts that agree, since one may be torn, and anew if texts come to have others: a mount of the
+/// hierarchy may add a key.
 #[derive(Debug, Default)]
 pub struct MemoryKeys {
     /// Empty as long as nobody knows.
     known: Arc<[Box<str>]>,
-    /// Of the last text, as long as nobody knows.
+    /// Of the last text that had others.
     seen: Vec<Box<str>>,
+    /// Known from the next sweep on.
+    next: Option<Arc<[Box<str>]>>,
 }
 
 /// Where the rows of one cgroup are. An empty one was not read.
@@ -35,6 +38,14 @@ impl Details {
     /// Empties it for another sweep.
     pub fn clear(&mut self) {
         self.numbers.clear();
+    }
+
+    /// A copy, to which so many numbers can be added.
+    #[must_use]
+    pub fn with_room(&self, more: usize) -> Self {
+        let mut numbers = Vec::with_capacity(self.numbers.len() + more);
+        numbers.extend_from_slice(&self.numbers);
+        Self { numbers, memory_keys: Arc::clone(&self.memory_keys) }
     }
 
     /// How many numbers there are.
@@ -79,12 +90,14 @@ impl Details {
                 Some(((key, value), known)) if known.as_bytes() == key => self.numbers.push(value),
                 _ => {
                     self.numbers.truncate(start);
+                    keys.doubt(lines.map(|line| Some(line?.0)));
                     return Err(Some(number));
                 }
             }
         }
         if known.next().is_some() {
             self.numbers.truncate(start);
+            keys.doubt(lines.clone().map(|line| Some(line?.0)));
             return Err(Some(lines.count().saturating_sub(1)));
         }
         if !Arc::ptr_eq(&self.memory_keys, &keys.known) {
@@ -117,31 +130,63 @@ impl Details {
         keys.iter().find_map(|key| self.memory_keys.iter().position(|known| **known == **key))
     }
 
-    /// The number at a place of `memory.stat`.
-    pub fn memory_at(&self, rows: &DetailRows, place: usize) -> Option<u64> {
-        self.row(&rows.memory_stat).get(place).copied()
+    /// The keys of `memory.stat`, in the order of its rows.
+    pub fn memory_keys(&self) -> &Arc<[Box<str>]> {
+        &self.memory_keys
+    }
+
+    /// The number at a place of a row of `memory.stat`.
+    pub fn memory_at(&self, row: &Range<u32>, place: usize) -> Option<u64> {
+        self.row(row).get(place).copied()
     }
 }
 
 impl MemoryKeys {
+    /// A sweep begins: its rows may have other keys than those of the one before.
+    pub fn begin_sweep(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.known = next;
+        }
+    }
+
     #[cold]
     fn learn<'a>(
         &mut self,
         keys: impl Iterator<Item = Option<&'a [u8]>> + Clone,
     ) -> Result<(), Option<usize>> {
         let seen = std::mem::take(&mut self.seen);
-        let same = |(key, seen): (Option<&[u8]>, &str)| key == Some(seen.as_bytes());
-        let pairs = keys.clone().zip(seen.iter().map(AsRef::as_ref));
-        if !seen.is_empty() && keys.clone().count() == seen.len() && pairs.clone().all(same) {
-            self.known = seen.into();
-            return Ok(());
+        if let Some(differs) = differs(keys.clone(), &seen) {
+            let first = seen.is_empty();
+            self.see(keys);
+            return Err(if first { None } else { Some(differs) });
         }
-        let text = |key: Option<&[u8]>| std::str::from_utf8(key?).ok().map(Box::from);
-        let differs = pairs.clone().position(|pair| !same(pair)).unwrap_or(0);
-        let first = seen.is_empty();
-        self.seen = keys.map(text).collect::<Option<_>>().unwrap_or_default();
-        Err(if first { None } else { Some(differs) })
+        self.known = seen.into();
+        Ok(())
     }
+
+    /// A text has other keys than are known.
+    #[cold]
+    fn doubt<'a>(&mut self, keys: impl Iterator<Item = Option<&'a [u8]>> + Clone) {
+        let seen = std::mem::take(&mut self.seen);
+        match differs(keys.clone(), &seen) {
+            Some(_) => self.see(keys),
+            None => self.next = Some(seen.into()),
+        }
+    }
+
+    fn see<'a>(&mut self, keys: impl Iterator<Item = Option<&'a [u8]>>) {
+        let text = |key: Option<&[u8]>| std::str::from_utf8(key?).ok().map(Box::from);
+        self.seen = keys.map(text).collect::<Option<_>>().unwrap_or_default();
+    }
+}
+
+/// The first key that is another than was seen, if any is; none was seen before the first text.
+fn differs<'a>(keys: impl Iterator<Item = Option<&'a [u8]>> + Clone, seen: &[Box<str>]) -> Option<usize> {
+    if seen.is_empty() || keys.clone().count() != seen.len() {
+        let same = keys.zip(seen).take_while(|(key, seen)| *key == Some(seen.as_bytes()));
+        return Some(same.count());
+    }
+    keys.zip(seen).position(|(key, seen)| key != Some(seen.as_bytes()))
 }
 
 #[cfg(test)]
@@ -177,6 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_come_to_be_others_are_learned_for_the_next_sweep() {
+        let (mut details, mut keys) = (Details::default(), MemoryKeys::default());
+        let old: Row<'_> = &[("anon", 1), ("file", 2)];
+        let new: Row<'_> = &[("anon", 1), ("file", 2), ("hugetlb", 3)];
+        add(&mut details, &mut keys, old).unwrap_err();
+        let rows = add(&mut details, &mut keys, old).unwrap();
+        for _ in 0..3 {
+            assert_eq!(add(&mut details, &mut keys, new), Err(Some(2)));
+        }
+        assert_eq!(shown(&details, &rows), old, "what was read before keeps its names");
+        details.clear();
+        keys.begin_sweep();
+        let rows = add(&mut details, &mut keys, new).unwrap();
+        assert_eq!(shown(&details, &rows), new);
+        assert_eq!(add(&mut details, &mut keys, old), Err(Some(1)));
+    }
+
+    #[test]
     fn a_row_is_whole_or_not_there() {
         let (mut details, mut keys) = (Details::default(), MemoryKeys::default());
         let whole: Row<'_> = &[("anon", 3), ("file", 4)];
@@ -197,8 +260,8 @@ mod tests {
         assert_eq!(details.percpu(&percpu), [8, 9]);
         assert_eq!(details.len(), 6);
         let place = details.memory_place(&["total_file", "file"]).unwrap();
-        assert_eq!(details.memory_at(&rows, place), Some(6));
-        assert_eq!(details.memory_at(&DetailRows::default(), place), None);
+        assert_eq!(details.memory_at(&rows.memory_stat, place), Some(6));
+        assert_eq!(details.memory_at(&(0..0), place), None);
         assert_eq!(details.memory_place(&["slab"]), None);
         details.truncate(2);
         assert_eq!(shown(&details, &rows), []);

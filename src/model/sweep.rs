@@ -73,7 +73,7 @@ impl CgroupReading {
             io: Err(why),
             pids: Err(why),
             pressure: Err(why),
-            limits: Limits::default(),
+            limits: Limits::unknown(why),
             details: DetailRows::default(),
         }
     }

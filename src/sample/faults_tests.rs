@@ -241,7 +241,7 @@ fn collect_cgroup(figures: &mut Figures, sweep: &Sweep, cgroup: &CgroupReading) 
     part(figures, owner, "cpu limit", cgroup.limits.cpu_cores);
     part(figures, owner, "memory limit", cgroup.limits.memory_bytes);
     part(figures, owner, "pids limit", cgroup.limits.pids);
-    part(figures, owner, "swap limit", cgroup.limits.swap_bytes);
+    part(figures, owner, "swap limit", cgroup.limits.swap);
     part(figures, owner, "reservation limit", cgroup.limits.reservation_bytes);
 }
 

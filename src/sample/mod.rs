@@ -197,6 +197,7 @@ impl Sampler {
     /// Reads everything once into `sweep`, whose memory is used again.
     pub fn sweep(&mut self, tick: u64, sweep: &mut Sweep) {
         sweep.clear();
+        self.shared.memory_keys.begin_sweep();
         self.lost.clear();
         self.rewired.clear();
         sweep.tick = tick;

@@ -1,6 +1,6 @@
 //! The node in the words of a cgroup, as cAdvisor's readers know it: `/` (pure).
 
-use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, UnknownLimits};
+use crate::model::counters::{CpuCounters, Limits, MemoryCounters, PidsCounters, SwapLimit, UnknownLimits};
 use crate::model::details::DetailRows;
 use crate::model::history::NodeSample;
 use crate::model::snapshot::{CgroupFigures, CpuFigures, NodeFigures, Snapshot};
@@ -25,12 +25,18 @@ pub(super) fn now(snapshot: &Snapshot) -> CgroupFigures {
     let limits = Limits {
         memory_bytes: meminfo.as_ref().ok().map(|meminfo| meminfo.value.total_bytes),
         pids: most_tasks.ok().flatten(),
+        swap: meminfo.as_ref().ok().map(|meminfo| {
+            let bytes = meminfo.value.swap_total_bytes;
+            SwapLimit { bytes, as_told: bytes }
+        }),
+        reservation_bytes: Some(0),
         unknown: UnknownLimits {
             cpu_cores: None,
             memory_bytes: meminfo.as_ref().err().copied(),
             // Without a number the kernel would have told another pid namespace's.
             pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
-            ..UnknownLimits::default()
+            swap: meminfo.as_ref().err().copied(),
+            reservation_bytes: None,
         },
         ..Limits::default()
     };
@@ -43,8 +49,8 @@ pub(super) fn now(snapshot: &Snapshot) -> CgroupFigures {
 /// Swap that a cgroup may use at most: no more than the node has. `None`: it is not known.
 pub(super) fn swap_limit(snapshot: &Snapshot, cgroup: &CgroupFigures) -> Option<u64> {
     let of_node = snapshot.node.memory.as_ref().ok()?.value.swap_total_bytes;
-    let known = cgroup.limits.unknown.swap_bytes.is_none();
-    known.then(|| cgroup.limits.swap_bytes.map_or(of_node, |limit| limit.min(of_node)))
+    let known = cgroup.limits.unknown.swap.is_none();
+    known.then(|| cgroup.limits.swap.map_or(of_node, |limit| limit.bytes.min(of_node)))
 }
 
 /// What the history keeps: `/proc/stat` and `/proc/meminfo`. Used is what is not free.

@@ -27,7 +27,7 @@ const PORT: &str = "5001";
 pub(crate) const STEADY: [&str; 3] = ["spinner", "holder", "writer"];
 
 /// Keys of the kubelet's summary that ours has not, up to where they begin. The README says why.
-const ABSENT: [&str; 11] = [
+const ABSENT: [&str; 10] = [
     ".node.fs",
     ".node.runtime",
     // In a pid namespace of its own podvitals cannot know the node's, on Linux 6.14 and later.
@@ -38,7 +38,6 @@ const ABSENT: [&str; 11] = [
     ".pods[].volume",
     ".pods[].containers[].rootfs",
     ".pods[].containers[].logs",
-    ".pods[].containers[].swap.swapAvailableBytes",
     ".pods[].swap.swapAvailableBytes",
     // Where the kernel has no pressure of a resource the kubelet writes zeros.
     ".pods[].containers[].cpu.psi.full",

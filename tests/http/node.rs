@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podvitals::model::counters::{
     CpuCounters, CpuQuota, DeviceNumber, DeviceRow, InterfaceRow, IoCounters, Limits, MemoryCounters,
-    NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, ThrottlingCounters,
+    NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, SwapLimit, ThrottlingCounters,
 };
 use podvitals::model::details::{DetailRows, Details};
 use podvitals::model::identity::{
@@ -140,7 +140,7 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
             }),
             memory_bytes: Some(512 * MIB),
             pids: Some(100),
-            swap_bytes: Some(256 * MIB),
+            swap: Some(SwapLimit { bytes: 256 * MIB, as_told: 256 * MIB }),
             reservation_bytes: Some(64 * MIB),
             ..Limits::default()
         },

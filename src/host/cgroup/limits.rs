@@ -1,4 +1,4 @@
-//! What a cgroup may use at most: the smallest of its own limit and its pod's.
+//! What a cgroup may use at most: the smallest of its own limit and its pod's. Its reservation is its own.
 //!
 //! A pod's cgroup bounds its containers, so a container without a limit has its pod's. Above the pod
 //! lie the node's own reservations (`kubepods` and the class levels), which bound all pods together
@@ -8,7 +8,7 @@
 
 use rustix::io::Errno;
 
-use crate::model::counters::{CpuQuota, Limits, UnknownLimits};
+use crate::model::counters::{CpuQuota, Limits, SwapLimit, UnknownLimits};
 use crate::model::health::{Room, Trouble};
 use crate::model::target::{CgroupPath, TargetId};
 use crate::model::unavailable::Unavailable;
@@ -44,7 +44,7 @@ struct Known {
     cpu_cores: bool,
     memory_bytes: bool,
     pids: bool,
-    swap_bytes: bool,
+    swap: bool,
     reservation_bytes: bool,
 }
 
@@ -67,17 +67,17 @@ impl LimitFiles {
             limits.cpu = smaller_quota(limits.cpu, pods.cpu);
             limits.memory_bytes = smaller(limits.memory_bytes, pods.memory_bytes);
             limits.pids = smaller(limits.pids, pods.pids);
-            limits.swap_bytes = smaller(limits.swap_bytes, pods.swap_bytes);
+            limits.swap = smaller(limits.swap, pods.swap);
         }
-        let OwnLimits { cpu, memory_bytes, pids, swap_bytes, reservation_bytes } = &limits;
+        let OwnLimits { cpu, memory_bytes, pids, swap, reservation_bytes } = &limits;
         let whole =
-            cpu.is_ok() && [memory_bytes, pids, swap_bytes, reservation_bytes].iter().all(|it| it.is_ok());
-        let Known { cpu_cores, memory_bytes, pids, swap_bytes, reservation_bytes } = &mut self.known;
+            cpu.is_ok() && memory_bytes.is_ok() && pids.is_ok() && swap.is_ok() && reservation_bytes.is_ok();
+        let Known { cpu_cores, memory_bytes, pids, swap, reservation_bytes } = &mut self.known;
         let unknown = UnknownLimits {
             cpu_cores: unknown(&limits.cpu, cpu_cores),
             memory_bytes: unknown(&limits.memory_bytes, memory_bytes),
             pids: unknown(&limits.pids, pids),
-            swap_bytes: unknown(&limits.swap_bytes, swap_bytes),
+            swap: unknown(&limits.swap, swap),
             reservation_bytes: unknown(&limits.reservation_bytes, reservation_bytes),
         };
         let cpu_quota = limits.cpu.unwrap_or(before.cpu_quota);
@@ -86,7 +86,7 @@ impl LimitFiles {
             cpu_quota,
             memory_bytes: limits.memory_bytes.unwrap_or(before.memory_bytes),
             pids: limits.pids.unwrap_or(before.pids),
-            swap_bytes: limits.swap_bytes.unwrap_or(before.swap_bytes),
+            swap: limits.swap.unwrap_or(before.swap),
             reservation_bytes: limits.reservation_bytes.unwrap_or(before.reservation_bytes),
             unknown,
         };
@@ -112,7 +112,7 @@ struct OwnLimits {
     cpu: Limit<CpuQuota>,
     memory_bytes: Limit<u64>,
     pids: Limit<u64>,
-    swap_bytes: Limit<u64>,
+    swap: Limit<SwapLimit>,
     reservation_bytes: Limit<u64>,
 }
 
@@ -144,13 +144,16 @@ struct Level<'a, 'b> {
 
 impl Level<'_, '_> {
     fn read(&mut self) -> OwnLimits {
-        let memory_bytes = self.read_memory();
+        let memory = self.read_memory();
+        // More than there is is no limit, but for what it leaves to swap.
+        let most = self.layout.memory_total_bytes().unwrap_or(NO_LIMIT);
         OwnLimits {
             cpu: self.read_cpu(),
+            memory_bytes: memory.map(|limit| limit.filter(|&bytes| bytes <= most)),
             pids: self.read_one(File::PidsMax, v2::parse_limit),
-            swap_bytes: self.read_swap(&memory_bytes),
-            reservation_bytes: self.read_reservation(),
-            memory_bytes,
+            swap: self.read_swap(memory),
+            // A pod's is no reservation of one of its containers.
+            reservation_bytes: if self.shift == 0 { self.read_reservation() } else { Ok(None) },
         }
     }
 
@@ -164,27 +167,27 @@ impl Level<'_, '_> {
     }
 
     fn read_memory(&mut self) -> Limit<u64> {
-        let v1 = self.has_memory_v1();
-        let limit = self.read_one(if v1 { File::MemoryLimit } else { File::MemoryMax }, v2::parse_limit)?;
-        let most = self.layout.memory_total_bytes().unwrap_or(NO_LIMIT);
-        Ok(limit.filter(|&bytes| bytes <= most))
+        let file = if self.has_memory_v1() { File::MemoryLimit } else { File::MemoryMax };
+        self.read_bytes(file)
     }
 
-    /// On v1 memory and swap have one limit together.
-    fn read_swap(&mut self, memory: &Limit<u64>) -> Limit<u64> {
+    /// On v1 memory and swap have one limit together, never below that of memory.
+    fn read_swap(&mut self, memory: Limit<u64>) -> Limit<SwapLimit> {
         if !self.has_memory_v1() {
-            return self.read_one(File::SwapMax, v2::parse_limit);
+            let limit = self.read_bytes(File::SwapMax)?;
+            return Ok(limit.map(|bytes| SwapLimit { bytes, as_told: bytes }));
         }
-        let both = self.read_one(File::MemswLimit, v2::parse_limit)?.filter(|&bytes| bytes < NO_LIMIT);
-        let memory = (*memory)?;
-        Ok(both.map(|both| both.saturating_sub(memory.unwrap_or_default())))
+        let (both, memory) = (self.read_bytes(File::MemswLimit)?, memory?);
+        Ok(both
+            .map(|as_told| SwapLimit { bytes: as_told.saturating_sub(memory.unwrap_or(as_told)), as_told }))
     }
 
-    /// None is no limit on v1 and 0 on v2.
     fn read_reservation(&mut self) -> Limit<u64> {
-        let file = if self.has_memory_v1() { File::MemorySoftLimit } else { File::MemoryMin };
-        let reservation = self.read_one(file, v2::parse_limit)?;
-        Ok(reservation.filter(|&bytes| 0 < bytes && bytes < NO_LIMIT))
+        self.read_bytes(if self.has_memory_v1() { File::MemorySoftLimit } else { File::MemoryMin })
+    }
+
+    fn read_bytes(&mut self, file: File) -> Limit<u64> {
+        Ok(self.read_one(file, v2::parse_limit)?.filter(|&bytes| bytes < NO_LIMIT))
     }
 
     fn has_memory_v1(&self) -> bool {

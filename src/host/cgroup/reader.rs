@@ -29,7 +29,7 @@ use super::layout::{Controller, Layout, Version};
 use super::limits::LimitFiles;
 use super::pressure;
 use super::v1::{self, Operation};
-use super::v2::{self, MemoryEvents, MemoryStat};
+use super::v2::{self, MemoryEvents, MemoryPlaces, MemoryStat};
 
 pub use super::file::file_name;
 pub use super::files::DescriptorBudget;
@@ -72,6 +72,7 @@ pub struct CgroupReader {
     rows: Vec<DeviceRow>,
     /// Of the reading that is being made.
     details: DetailRows,
+    places: MemoryPlaces,
     alive: bool,
 }
 
@@ -87,6 +88,7 @@ impl CgroupReader {
             limits_settled: false,
             rows: Vec::new(),
             details: DetailRows::default(),
+            places: MemoryPlaces::default(),
             alive: true,
             layout,
         }
@@ -205,34 +207,30 @@ impl CgroupReader {
             None => return Err(OFF),
         };
         let current = if v1 { File::MemoryUsage } else { File::MemoryCurrent };
-        let usage = self.parse(current, context, parse_number)?;
+        let usage = self.parse(current, context, v2::parse_number)?;
         let stat = self.read_memory_stat(v1, context)?;
         let peak = if v1 { File::MemoryMaxUsage } else { File::MemoryPeak };
-        let peak_bytes = optional(self.parse(peak, context, parse_number))?;
+        let peak_bytes = optional(self.parse(peak, context, v2::parse_number))?;
         let events = match v1 {
             true => MemoryEvents {
                 oom_kills: optional(self.parse(File::MemoryOomControl, context, v1::parse_oom_kills))?
                     .flatten(),
-                limit_hits: optional(self.parse(File::MemoryFailcnt, context, parse_number))?,
+                limit_hits: optional(self.parse(File::MemoryFailcnt, context, v2::parse_number))?,
             },
             false => optional(self.parse(File::MemoryEvents, context, v2::parse_memory_events))?
                 .unwrap_or_default(),
         };
         let swap_bytes = match v1 {
             true => stat.swap_bytes,
-            false => optional(self.parse(File::MemorySwapCurrent, context, parse_number))?,
+            false => optional(self.parse(File::MemorySwapCurrent, context, v2::parse_number))?,
         };
         Ok(map(usage, |usage_bytes| MemoryCounters {
             usage_bytes,
-            anon_bytes: stat.anon_bytes,
-            file_bytes: stat.file_bytes,
-            inactive_file_bytes: stat.inactive_file_bytes,
             swap_bytes,
             peak_bytes,
-            page_faults: stat.page_faults,
-            major_page_faults: stat.major_page_faults,
             oom_kills: events.oom_kills,
             limit_hits: events.limit_hits,
+            ..stat.into()
         }))
     }
 
@@ -245,12 +243,18 @@ impl CgroupReader {
             };
             let ReadContext { buffer, details, memory_keys, health, .. } = context;
             let text = &buffer[..length];
-            let (stat, bad) = if v1 { v1::parse_memory_stat(text) } else { v2::parse_memory_stat(text) };
             let row = details.add_memory_stat(memory_keys, text::lines(text).map(text::parse_key_value));
-            let unlike = row.as_ref().err().and_then(|unlike| text::lines(text).nth((*unlike)?));
+            let unlike = match row {
+                Ok(row) => {
+                    let stat = self.places.read(details, &row);
+                    self.details.memory_stat = row;
+                    return Ok(stat);
+                }
+                Err(unlike) => unlike.and_then(|line| text::lines(text).nth(line)),
+            };
+            let (stat, bad) = if v1 { v1::parse_memory_stat(text) } else { v2::parse_memory_stat(text) };
             self.complain(File::MemoryStat, bad.or(unlike), health);
-            if bad.is_none() && row.is_ok() || !std::mem::take(&mut again) {
-                self.details.memory_stat = row.unwrap_or_default();
+            if !std::mem::take(&mut again) {
                 return Ok(stat);
             }
         }
@@ -361,7 +365,7 @@ impl CgroupReader {
         if self.layout.version(Controller::Pids).is_none() {
             return Err(OFF);
         }
-        let current = self.parse(File::PidsCurrent, context, parse_number)?;
+        let current = self.parse(File::PidsCurrent, context, v2::parse_number)?;
         Ok(map(current, |current| PidsCounters { current }))
     }
 
@@ -438,10 +442,6 @@ fn optional<T>(part: Result<Stamped<T>, Missing>) -> Result<Option<T>, Missing> 
 
 fn map<T, U>(stamped: Stamped<T>, change: impl FnOnce(T) -> U) -> Stamped<U> {
     Stamped { at: stamped.at, value: change(stamped.value) }
-}
-
-fn parse_number(file: &[u8]) -> Result<u64, &[u8]> {
-    text::parse_single_u64(file).ok_or(file)
 }
 
 #[cfg(test)]

@@ -63,6 +63,9 @@ fn a_limit_that_could_never_be_read_is_not_said_to_be_none() {
     assert_eq!(unread(reading.limits), (None, Some(Unavailable::Permission)));
 }
 
+/// A byte more than the node has.
+const BEYOND: &str = "17179869185\n";
+
 #[test]
 fn swap_is_limited_beside_memory_on_v2_and_together_with_it_on_v1() {
     let of = |mut sweeper: Sweeper, files: &[(&str, &str)]| {
@@ -70,19 +73,18 @@ fn swap_is_limited_beside_memory_on_v2_and_together_with_it_on_v1() {
             sweeper.node.write(&format!("cgroup/{}", file.replace('?', POD)), text);
         }
         let mut reader = sweeper.reader(POD, CgroupRole::Pod);
-        let Limits { swap_bytes, reservation_bytes, unknown, .. } = sweeper.read(&mut reader).limits;
+        let Limits { swap, reservation_bytes, unknown, .. } = sweeper.read(&mut reader).limits;
         assert_eq!(unknown, UnknownLimits::default());
-        (swap_bytes, reservation_bytes)
+        (swap.map(|swap| (swap.bytes, swap.as_told)), reservation_bytes)
     };
-    assert_eq!((of(v1(), &[]), of(v2(), &[])), ((None, None), (None, None)));
-    assert_eq!(of(v2(), &[("?/memory.swap.max", "0\n"), ("?/memory.min", "4096\n")]), (Some(0), Some(4096)));
-    let together = ("memory/?/memory.memsw.limit_in_bytes", "9000\n");
-    for (memory, swap) in [("8000\n", 1000), ("9000\n", 0), ("9001\n", 0), ("9223372036854771712\n", 9000)] {
-        assert_eq!(
-            of(v1(), &[together, ("memory/?/memory.limit_in_bytes", memory)]),
-            (Some(swap), None),
-            "{memory}"
-        );
+    assert_eq!((of(v1(), &[]), of(v2(), &[])), ((None, None), (None, Some(0))));
+    let none_but_memory = [("?/memory.swap.max", "0\n"), ("?/memory.min", "4096\n")];
+    assert_eq!(of(v2(), &none_but_memory), (Some((0, 0)), Some(4096)));
+    // The last has more than the node: it is not limited, and may swap nothing all the same.
+    for (memory, both, swap) in [("8000\n", "9000\n", 1000), ("9000\n", "9000\n", 0), (BEYOND, BEYOND, 0)] {
+        let files =
+            [("memory/?/memory.limit_in_bytes", memory), ("memory/?/memory.memsw.limit_in_bytes", both)];
+        assert_eq!(of(v1(), &files), (Some((swap, both.trim().parse().unwrap())), None), "{memory}");
     }
     let soft = ("memory/?/memory.soft_limit_in_bytes", "5000\n");
     assert_eq!(of(v1(), &[soft]), (None, Some(5000)));

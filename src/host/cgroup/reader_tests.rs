@@ -223,7 +223,7 @@ fn every_figure_of_a_v2_cgroup_is_read() {
         |micros, avg10| StallTime { total: Duration::from_micros(micros), avg10, ..StallTime::default() };
     let stall = Stall { some: stalled(70, 1.5), full: Some(stalled(7, 0.0)) };
     assert_eq!(value(&reading.pressure).cpu, Some(stall));
-    assert_eq!(amounts(reading.limits), Limits::default());
+    assert_eq!(amounts(reading.limits), none_on_v2());
     assert!(reading.alive);
     assert_eq!(Some(reading.inode), sweeper.layout.inode(&CgroupPath::new(POD)));
     let at = reading.cpu.unwrap().at;
@@ -454,7 +454,7 @@ fn the_limit_is_the_smaller_of_the_containers_and_its_pods() {
     let mut sweeper = v2();
     let container = format!("{POD}/c");
     let mut reader = sweeper.reader(&container, CgroupRole::Container);
-    assert_eq!(amounts(sweeper.read(&mut reader).limits), Limits::default());
+    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
     for (file, pods, own) in [
         ("cpu.max", "50000 100000\n", "150000 100000\n"),
         ("memory.max", "4096\n", "max\n"),
@@ -465,18 +465,18 @@ fn the_limit_is_the_smaller_of_the_containers_and_its_pods() {
     }
     // What bounds all pods together is no limit of one.
     sweeper.node.write("cgroup/kubepods/memory.max", "1024\n");
-    assert_eq!(amounts(sweeper.read(&mut reader).limits), Limits::default());
+    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
     let cpu_quota = Some(CpuQuota { quota: Duration::from_millis(50), period: Duration::from_millis(100) });
-    let expected = Limits {
-        cpu_cores: Some(0.5),
-        cpu_quota,
-        memory_bytes: Some(4096),
-        pids: Some(20),
-        ..Limits::default()
-    };
+    let expected =
+        Limits { cpu_cores: Some(0.5), cpu_quota, memory_bytes: Some(4096), pids: Some(20), ..none_on_v2() };
     let slow = sweeper.read_slow(&mut reader).limits;
     assert_eq!(slow, expected);
     assert_eq!(sweeper.read(&mut reader).limits, slow);
+}
+
+/// The kernel says of each cgroup how much is reserved.
+fn none_on_v2() -> Limits {
+    Limits { reservation_bytes: Some(0), ..Limits::default() }
 }
 
 /// Without a word on what is not known.

@@ -6,10 +6,15 @@
 //! 254:0 rbytes=4096 wbytes=8388608 rios=1 wios=8 dbytes=0 dios=0
 //! ```
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::host::{devices, text};
-use crate::model::counters::{CpuCounters, CpuQuota, DeviceNumber, IoCounters, ThrottlingCounters};
+use crate::model::counters::{
+    CpuCounters, CpuQuota, DeviceNumber, IoCounters, MemoryCounters, ThrottlingCounters,
+};
+use crate::model::details::Details;
 use crate::model::unavailable::Unavailable;
 
 /// `cpu.stat`. Without the `cpu` controller it has usage but no periods.
@@ -79,6 +84,52 @@ impl MemoryStat {
             }
         }
         (stat, bad)
+    }
+}
+
+/// Without what other files say.
+impl From<MemoryStat> for MemoryCounters {
+    fn from(stat: MemoryStat) -> Self {
+        let MemoryStat { anon_bytes, file_bytes, inactive_file_bytes, swap_bytes, .. } = stat;
+        let MemoryStat { page_faults, major_page_faults, .. } = stat;
+        Self {
+            anon_bytes,
+            file_bytes,
+            inactive_file_bytes,
+            swap_bytes,
+            page_faults,
+            major_page_faults,
+            ..Self::default()
+        }
+    }
+}
+
+/// Where the figures of [`MemoryStat`] stand in a row of numbers, as long as its keys are the same: nobody has to
+/// look for them in each text.
+#[derive(Debug, Default)]
+pub struct MemoryPlaces {
+    keys: Arc<[Box<str>]>,
+    places: [Option<usize>; 6],
+}
+
+impl MemoryPlaces {
+    /// The figures of a row, of either version.
+    pub fn read(&mut self, details: &Details, row: &Range<u32>) -> MemoryStat {
+        if !Arc::ptr_eq(&self.keys, details.memory_keys()) {
+            self.keys = Arc::clone(details.memory_keys());
+            self.places = [
+                &["total_rss", "anon"][..],
+                &["total_cache", "file"],
+                &["total_inactive_file", "inactive_file"],
+                &["total_swap"],
+                &["total_pgfault", "pgfault"],
+                &["total_pgmajfault", "pgmajfault"],
+            ]
+            .map(|keys| details.memory_place(keys));
+        }
+        let [anon_bytes, file_bytes, inactive_file_bytes, swap_bytes, page_faults, major_page_faults] =
+            self.places.map(|place| details.memory_at(row, place?));
+        MemoryStat { anon_bytes, file_bytes, inactive_file_bytes, swap_bytes, page_faults, major_page_faults }
     }
 }
 
@@ -174,6 +225,11 @@ pub fn parse_cpu_max(file: &[u8]) -> Result<Option<CpuQuota>, &[u8]> {
     let period_micros = text::parse_u64(period).filter(|&micros| micros > 0).ok_or(line)?;
     let [quota, period] = [quota_micros, period_micros].map(Duration::from_micros);
     Ok(Some(CpuQuota { quota, period }))
+}
+
+/// A file that holds one number: `memory.current`, `pids.current`, and most files of v1.
+pub fn parse_number(file: &[u8]) -> Result<u64, &[u8]> {
+    text::parse_single_u64(file).ok_or(file)
 }
 
 /// `memory.max`, `pids.max`, v1 `memory.limit_in_bytes`: a number or `max`.

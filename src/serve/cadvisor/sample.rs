@@ -119,7 +119,7 @@ impl Sample {
         Some(Self {
             tasks: pids.as_ref().ok().map(|read| (read.value, limit)),
             pressure: pressure.as_ref().map(|read| read.value).unwrap_or_default(),
-            percpu: snapshot.details.percpu(&details.percpu).to_vec(),
+            percpu: percpu(snapshot, details),
             memory_stat: memory_stat(snapshot, details),
             ..Self::new(snapshot.clock, cpu, memory, disks, network)?
         })
@@ -143,10 +143,16 @@ impl Sample {
     }
 }
 
+/// Of the CPUs that there are: the kernel tells of all that there may ever be.
+fn percpu(snapshot: &Snapshot, rows: &DetailRows) -> Vec<u64> {
+    let cores = snapshot.node.cpu.as_ref().map_or(0, |cpu| cpu.value.cores) as usize;
+    snapshot.details.percpu(&rows.percpu).iter().take(cores).copied().collect()
+}
+
 fn memory_stat(snapshot: &Snapshot, rows: &DetailRows) -> BTreeMap<&'static str, u64> {
     let known = |(name, keys): (&'static str, Keys)| {
         let place = snapshot.details.memory_place(keys)?;
-        Some((name, snapshot.details.memory_at(rows, place)?))
+        Some((name, snapshot.details.memory_at(&rows.memory_stat, place)?))
     };
     MEMORY_STAT.into_iter().filter_map(known).collect()
 }

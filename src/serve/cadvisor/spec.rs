@@ -91,7 +91,6 @@ struct Cpu {
     period: Option<u64>,
 }
 
-/// `swap_limit` is of swapped-out memory alone.
 #[derive(Debug, Serialize)]
 struct MemoryLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +124,7 @@ impl Spec {
         let memory = limits.filter(|_| has_memory).map(|limits| MemoryLimits {
             limit: limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none()),
             reservation: limit(limits.reservation_bytes, limits.unknown.reservation_bytes.is_none()),
-            swap_limit: limit(limits.swap_bytes, limits.unknown.swap_bytes.is_none()),
+            swap_limit: limit(limits.swap.map(|swap| swap.as_told), limits.unknown.swap.is_none()),
         });
         let has_processes = has(|now| now.tasks.is_some());
         let processes = limits

@@ -282,7 +282,7 @@ pub(super) const PER_CGROUP: &[Series] = &[
         "Memory swap limit for the container.",
         &[full(Of::Known(|row| {
             let limits = &row.cgroup.limits;
-            limit(limits.swap_bytes, limits.unknown.swap_bytes.is_none())
+            limit(limits.swap.map(|swap| swap.as_told), limits.unknown.swap.is_none())
         }))],
     ),
 ];

@@ -68,7 +68,10 @@ impl Of {
             Self::MemoryStat(keys) => {
                 let place = rows.first().and_then(|(_, row)| row.snapshot.details.memory_place(keys));
                 each(rows, numbers, |row| {
-                    row.snapshot.details.memory_at(&row.cgroup.details, place?).map(Value::Integer)
+                    row.snapshot
+                        .details
+                        .memory_at(&row.cgroup.details.memory_stat, place?)
+                        .map(Value::Integer)
                 });
             }
             Self::Io(of) => each(rows, numbers, |row| {

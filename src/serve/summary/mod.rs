@@ -10,7 +10,6 @@ mod wire;
 use super::native::network::{counted, traffic};
 use super::native::pods::{NamedPod, one_of_each_name, running};
 use super::native::{finite, rows};
-use super::node_cgroup::swap_limit;
 use super::reply::json;
 use super::time::{microseconds, nanoseconds, rfc3339_seconds};
 use crate::model::counters::{self, InterfaceRow, IoCounters, MemoryCounters, PressureCounters};
@@ -166,8 +165,7 @@ impl Page<'_> {
             io: pressure.and_then(|pressure| self.io(pressure)),
             swap: memory.and_then(|memory| {
                 let used = memory.value.swap_bytes?;
-                let free = swap_limit(self.snapshot, cgroup).map(|limit| limit.saturating_sub(used));
-                Some(self.swap(memory.at, used, free))
+                Some(self.swap(memory.at, used, self.swap_left(cgroup, used)))
             }),
             blkio: io.map(|io| self.block_io(io.at, io.value.counters.total)),
         }
@@ -236,6 +234,13 @@ impl Page<'_> {
         let stall = pressure.value.io.filter(|_| self.all)?;
         let (time, time_unix_nano) = self.instant(pressure.at);
         Some(wire::Io { time, time_unix_nano, psi: psi(stall) })
+    }
+
+    /// Of a cgroup with a limit: what that leaves to it, and the node has.
+    fn swap_left(&self, cgroup: &CgroupFigures, used: u64) -> Option<u64> {
+        let node = self.snapshot.node.memory.as_ref().ok()?.value;
+        let left = cgroup.limits.swap?.bytes.saturating_sub(used);
+        Some(left.min(node.swap_total_bytes.saturating_sub(node.swap_used_bytes)))
     }
 
     fn swap(&self, at: Monotonic, swap_usage_bytes: u64, swap_available_bytes: Option<u64>) -> wire::Swap {
