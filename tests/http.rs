@@ -61,6 +61,8 @@ mod routes;
 mod secure;
 #[path = "http/series.rs"]
 mod series;
+#[path = "http/series_names.rs"]
+mod series_names;
 #[path = "http/streams.rs"]
 mod streams;
 #[path = "names/table.rs"]
