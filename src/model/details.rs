@@ -80,25 +80,26 @@ impl Details {
         keys: &mut MemoryKeys,
         lines: impl Iterator<Item = Option<(&'a [u8], u64)>> + Clone,
     ) -> Result<Range<u32>, Option<usize>> {
+        let told = lines.clone().map(|line| Some(line?.0));
         if keys.known.is_empty() {
-            keys.learn(lines.clone().map(|line| Some(line?.0)))?;
+            keys.known = keys.agreed(told.clone())?;
         }
         let start = self.numbers.len();
         let mut known = keys.known.iter();
-        for (number, line) in lines.clone().enumerate() {
-            match line.zip(known.next()) {
-                Some(((key, value), known)) if known.as_bytes() == key => self.numbers.push(value),
-                _ => {
-                    self.numbers.truncate(start);
-                    keys.doubt(lines.map(|line| Some(line?.0)));
-                    return Err(Some(number));
-                }
+        let unlike = lines.clone().position(|line| match line.zip(known.next()) {
+            Some(((key, value), known)) if known.as_bytes() == key => {
+                self.numbers.push(value);
+                false
             }
-        }
-        if known.next().is_some() {
+            _ => true,
+        });
+        let unlike = unlike.or_else(|| known.next().map(|_| lines.count().saturating_sub(1)));
+        if let Some(line) = unlike {
             self.numbers.truncate(start);
-            keys.doubt(lines.clone().map(|line| Some(line?.0)));
-            return Err(Some(lines.count().saturating_sub(1)));
+            if let Ok(others) = keys.agreed(told) {
+                keys.next = Some(others);
+            }
+            return Err(Some(line));
         }
         if !Arc::ptr_eq(&self.memory_keys, &keys.known) {
             self.memory_keys = Arc::clone(&keys.known);
@@ -149,34 +150,20 @@ impl MemoryKeys {
         }
     }
 
+    /// The keys of a text, if the last one that was unlike the known had the same.
+    ///
+    /// # Errors
+    /// The first that is another; `None` before there was a text.
     #[cold]
-    fn learn<'a>(
+    fn agreed<'a>(
         &mut self,
         keys: impl Iterator<Item = Option<&'a [u8]>> + Clone,
-    ) -> Result<(), Option<usize>> {
+    ) -> Result<Arc<[Box<str>]>, Option<usize>> {
         let seen = std::mem::take(&mut self.seen);
-        if let Some(differs) = differs(keys.clone(), &seen) {
-            let first = seen.is_empty();
-            self.see(keys);
-            return Err(if first { None } else { Some(differs) });
-        }
-        self.known = seen.into();
-        Ok(())
-    }
-
-    /// A text has other keys than are known.
-    #[cold]
-    fn doubt<'a>(&mut self, keys: impl Iterator<Item = Option<&'a [u8]>> + Clone) {
-        let seen = std::mem::take(&mut self.seen);
-        match differs(keys.clone(), &seen) {
-            Some(_) => self.see(keys),
-            None => self.next = Some(seen.into()),
-        }
-    }
-
-    fn see<'a>(&mut self, keys: impl Iterator<Item = Option<&'a [u8]>>) {
+        let Some(line) = differs(keys.clone(), &seen) else { return Ok(seen.into()) };
         let text = |key: Option<&[u8]>| std::str::from_utf8(key?).ok().map(Box::from);
         self.seen = keys.map(text).collect::<Option<_>>().unwrap_or_default();
+        Err(if seen.is_empty() { None } else { Some(line) })
     }
 }
 
