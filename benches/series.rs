@@ -35,13 +35,15 @@ fn main() -> std::process::ExitCode {
     println!(
         "document           form                              bytes     rendered  to a copy   the first one"
     );
+    let machine = earlier::machine();
     let pods = with_series(|snapshot| measured::pods(snapshot).next().unwrap().1(Sheets::default()).joined());
     for (form, render) in measured::pods(&pods) {
         report("/metrics/pods", form, &render);
     }
-    let cadvisor =
-        with_series(|snapshot| measured::cadvisor(snapshot).next().unwrap().1(Sheets::default()).joined());
-    for (form, render) in measured::cadvisor(&cadvisor) {
+    let cadvisor = with_series(|snapshot| {
+        measured::cadvisor(snapshot, &machine).next().unwrap().1(Sheets::default()).joined()
+    });
+    for (form, render) in measured::cadvisor(&cadvisor, &machine) {
         report("/metrics/cadvisor", form, &render);
     }
     println!("promised: 100,000 series in 5 ms");

@@ -171,6 +171,8 @@ pub(super) fn figures(unit: u64, tick: u64) -> CgroupFigures {
                 periods: tick * 10,
                 throttled_periods: tick,
                 throttled: micros(usage / 50),
+                bursts: Some(0),
+                burst: Some(Duration::ZERO),
             }),
         },
         cores: Some(Rate { per_second: cores, window }),
@@ -186,6 +188,8 @@ pub(super) fn figures(unit: u64, tick: u64) -> CgroupFigures {
         major_page_faults: Some(200 + unit),
         oom_kills: Some(0),
         limit_hits: None,
+        high_hits: None,
+        ooms: None,
     };
     let rates = IoRates {
         read_bytes: per(40_960),

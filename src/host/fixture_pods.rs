@@ -244,6 +244,7 @@ fn v2_files(k: u64) -> Vec<(&'static str, String)> {
         ("cpu.max", format!("{} 100000\n", k * 10_000)),
         ("memory.max", format!("{}\n", (100 - k) * 1_000_000)),
         ("memory.min", format!("{}\n", k * 4096)),
+        ("cpu.weight", format!("{k}\n")),
         ("memory.swap.max", format!("{}\n", (100 - k) * 2_000_000)),
         ("pids.max", format!("{}\n", 1000 - k)),
     ]
@@ -277,6 +278,7 @@ fn hybrid_files(k: u64) -> Vec<(&'static str, String)> {
         ("cpu,cpuacct/cpu.stat", format!("nr_periods {}\nnr_throttled {}\nthrottled_time {}\n", k * 4, k * 2, k * 9000)),
         ("cpu,cpuacct/cpu.cfs_quota_us", format!("{}\n", k * 10_000)),
         ("cpu,cpuacct/cpu.cfs_period_us", "100000\n".to_owned()),
+        ("cpu,cpuacct/cpu.shares", format!("{}\n", k * 2)),
         ("memory/memory.usage_in_bytes", format!("{}\n", k * 8000)),
         (
             "memory/memory.stat",

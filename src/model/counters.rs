@@ -28,6 +28,10 @@ pub struct ThrottlingCounters {
     pub throttled_periods: u64,
     /// Time its tasks were held back.
     pub throttled: Duration,
+    /// Periods in which it used more than the quota, out of what it had saved: `nr_bursts`, since Linux 5.14.
+    pub bursts: Option<u64>,
+    /// CPU time beyond the quota: `burst_usec` (v2) or `burst_time` (v1, nanoseconds).
+    pub burst: Option<Duration>,
 }
 
 /// Memory charged to one cgroup at one instant.
@@ -55,6 +59,12 @@ pub struct MemoryCounters {
     /// How often usage was about to go over the limit. v2 `memory.events` `max`, descendants included; v1
     /// `memory.failcnt`, this cgroup alone.
     pub limit_hits: Option<u64>,
+    /// How often its tasks were held back because usage was above `memory.high`: v2 `memory.events` `high`, descendants
+    /// included.
+    pub high_hits: Option<u64>,
+    /// How often no memory could be had below the limit, whether a process was killed for it or not: v2 `memory.events`
+    /// `oom`, descendants included.
+    pub ooms: Option<u64>,
 }
 
 impl MemoryCounters {
@@ -311,6 +321,9 @@ pub struct Limits {
     /// What is left to the cgroup while memory is short: v2 `memory.min`, where 0 is nothing; v1
     /// `memory.soft_limit_in_bytes`, where none is all. Its own, whatever its ancestors have.
     pub reservation_bytes: Option<u64>,
+    /// Its share of the CPU while that is short, beside 1,024 of a cgroup that nobody told: v1 `cpu.shares`; v2 of
+    /// `cpu.weight`, as cAdvisor turns it back. Its own.
+    pub cpu_shares: Option<u64>,
     /// Why a limit is not known, so that its absence does not mean that there is none.
     pub unknown: UnknownLimits,
 }
@@ -328,8 +341,14 @@ impl Limits {
     /// Nobody knows any of them.
     pub fn unknown(why: Unavailable) -> Self {
         let why = Some(why);
-        let unknown =
-            UnknownLimits { cpu_cores: why, memory_bytes: why, pids: why, swap: why, reservation_bytes: why };
+        let unknown = UnknownLimits {
+            cpu_cores: why,
+            memory_bytes: why,
+            pids: why,
+            swap: why,
+            reservation_bytes: why,
+            cpu_shares: why,
+        };
         Self { unknown, ..Self::default() }
     }
 }
@@ -347,6 +366,8 @@ pub struct UnknownLimits {
     pub swap: Option<Unavailable>,
     /// Of [`Limits::reservation_bytes`].
     pub reservation_bytes: Option<Unavailable>,
+    /// Of [`Limits::cpu_shares`].
+    pub cpu_shares: Option<Unavailable>,
 }
 
 #[cfg(test)]

@@ -242,6 +242,7 @@ fn collect_cgroup(figures: &mut Figures, sweep: &Sweep, cgroup: &CgroupReading) 
     part(figures, owner, "memory limit", cgroup.limits.memory_bytes);
     part(figures, owner, "pids limit", cgroup.limits.pids);
     part(figures, owner, "swap limit", cgroup.limits.swap);
+    part(figures, owner, "shares limit", cgroup.limits.cpu_shares);
     part(figures, owner, "reservation limit", cgroup.limits.reservation_bytes);
 }
 
@@ -294,8 +295,8 @@ fn sweep_with_every_fault(hierarchies: Hierarchies, moment: Moment) {
     let right = clean.figures();
     let figures_of = |owner| right.keys().filter(|(of, _)| *of == owner).count();
     let by_cpu = usize::from(hierarchies != Hierarchies::V2);
-    let of_container = 29 + by_cpu;
-    let expected = [12, 29, of_container, 2, 29, of_container, 2];
+    let of_container = 30 + by_cpu;
+    let expected = [12, 30, of_container, 2, 30, of_container, 2];
     assert_eq!([0, 10, 11, 19, 20, 21, 29].map(figures_of), expected, "{right:#?}");
     assert_eq!(clean.troubles(), 0, "the sweep that is compared with had none");
     let open = descriptors_below(&node.node.path(""));

@@ -47,7 +47,7 @@ pub(super) fn cadvisor(app: &App, asked: &Asked) -> Reply {
         Form::Protobuf => Common::CadvisorProtobuf,
     };
     let reply = Shown::new(app, asked).and_then(|shown| {
-        let render = |sheets| cadvisor::document(&shown.snapshot, how, form, sheets);
+        let render = |sheets| cadvisor::document(&shown.snapshot, &app.published.machine, how, form, sheets);
         if how == usual {
             return Ok(shown.common(common, render));
         }

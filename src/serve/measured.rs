@@ -5,13 +5,17 @@ use super::native::pods::in_order;
 use super::native::window::Windows;
 use super::series::{cadvisor, pods};
 use super::sheets::Sheets;
+use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
 
 /// `/metrics/cadvisor` in each form, with the name of the form.
-pub fn cadvisor(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, impl Fn(Sheets) -> Sheets)> {
+pub fn cadvisor(
+    snapshot: &Snapshot,
+    machine: &Machine,
+) -> impl Iterator<Item = (&'static str, impl Fn(Sheets) -> Sheets)> {
     forms().map(move |form| {
         (form.media_type(), move |sheets| {
-            cadvisor::document(snapshot, cadvisor::How::default(), form, sheets)
+            cadvisor::document(snapshot, machine, cadvisor::How::default(), form, sheets)
         })
     })
 }

@@ -37,6 +37,8 @@ pub(super) fn now(snapshot: &Snapshot) -> CgroupFigures {
             pids: most_tasks.map_or_else(Some, |most| most.is_none().then_some(Unavailable::Permission)),
             swap: meminfo.as_ref().err().copied(),
             reservation_bytes: None,
+            // The kernel has none of all.
+            cpu_shares: Some(Unavailable::NotYet),
         },
         ..Limits::default()
     };

@@ -180,7 +180,7 @@ async fn figures_are_those_of_our_own_document() {
     assert_eq!((&v1["name"], &v1["namespace"]), (&json!(name), &json!("containerd")));
     let spec = &v21[&name]["spec"];
     assert_eq!(spec["memory"]["limit"], 512 * MIB);
-    assert_eq!(spec["cpu"], json!({ "limit": 102, "quota": 150_000, "period": 100_000 }));
+    assert_eq!(spec["cpu"], json!({ "limit": 256, "quota": 150_000, "period": 100_000 }));
     assert_eq!(spec["labels"]["io.kubernetes.pod.name"], "web");
     assert_eq!(spec["has_network"], false);
 }

@@ -22,6 +22,8 @@ pub(crate) fn cpu(unit: u64) -> Stamped<CpuCounters> {
             periods: 100 * unit - 10,
             throttled_periods: 7 * unit - 1,
             throttled: Duration::from_millis(340),
+            bursts: Some(2 * unit),
+            burst: Some(Duration::from_millis(20)),
         }),
     };
     Stamped { at: Monotonic::from_nanos(SWEEP_AT - SECOND + 10_000), value }

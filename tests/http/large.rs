@@ -10,7 +10,7 @@ use podvitals::serve::{Access, Desk, Limits, Published, Sheets, bind, measured};
 
 use super::client::server_showing;
 use super::series::in_every_form;
-use super::{node, past};
+use super::{earlier, node, past};
 
 const PODS: usize = 400;
 
@@ -20,7 +20,7 @@ fn in_two_pieces(Sheets([first, second]): &Sheets) -> bool {
 }
 
 fn both(snapshot: &Snapshot) -> [Sheets; 2] {
-    let cadvisor = measured::cadvisor(snapshot).next().unwrap().1(Sheets::default());
+    let cadvisor = measured::cadvisor(snapshot, &earlier::machine()).next().unwrap().1(Sheets::default());
     [cadvisor, measured::pods(snapshot).next().unwrap().1(Sheets::default())]
 }
 

@@ -94,6 +94,8 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
                         periods: 100 * unit,
                         throttled_periods: 7 * unit,
                         throttled: Duration::from_millis(350),
+                        bursts: Some(2 * unit),
+                        burst: Some(Duration::from_millis(20)),
                     }),
                 },
                 cores: rate(0.125 * f64::from(u32::try_from(unit).unwrap())),
@@ -112,6 +114,8 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
                 major_page_faults: Some(12),
                 oom_kills: Some(0),
                 limit_hits: Some(3 * unit),
+                high_hits: Some(5 * unit),
+                ooms: Some(unit),
             },
         ),
         io: read(
@@ -142,6 +146,7 @@ fn figures(unit: u64, devices: Range<u32>) -> CgroupFigures {
             pids: Some(100),
             swap: Some(SwapLimit { bytes: 256 * MIB, as_told: 256 * MIB }),
             reservation_bytes: Some(64 * MIB),
+            cpu_shares: Some(256),
             ..Limits::default()
         },
         details: DetailRows::default(),

@@ -40,10 +40,12 @@ pub enum File {
     SwapMax,
     MemorySoftLimit,
     MemoryMin,
+    CpuShares,
+    CpuWeight,
 }
 
 /// Name and hierarchy of each [`File`], by number. `cpu.stat` of version 2 has the CPU time as well.
-pub(super) const FILES: [(&str, Controller); 33] = [
+pub(super) const FILES: [(&str, Controller); 35] = [
     ("cpuacct.usage", Controller::Cpuacct),
     ("cpuacct.usage_percpu", Controller::Cpuacct),
     ("cpuacct.stat", Controller::Cpuacct),
@@ -77,6 +79,8 @@ pub(super) const FILES: [(&str, Controller); 33] = [
     ("memory.swap.max", Controller::Memory),
     ("memory.soft_limit_in_bytes", Controller::Memory),
     ("memory.min", Controller::Memory),
+    ("cpu.shares", Controller::Cpu),
+    ("cpu.weight", Controller::Cpu),
 ];
 
 /// The longest name in [`FILES`].

@@ -1,4 +1,4 @@
-//! What a cgroup may use at most: the smallest of its own limit and its pod's. Its reservation is its own.
+//! What a cgroup may use at most: the smallest of its own limit and its pod's. Its reservation and its shares are its own.
 //!
 //! A pod's cgroup bounds its containers, so a container without a limit has its pod's. Above the pod
 //! lie the node's own reservations (`kubepods` and the class levels), which bound all pods together
@@ -25,7 +25,7 @@ use super::v2;
 const NO_LIMIT: u64 = 1 << 62;
 
 /// How many kinds of files there are: those from [`File::CpuQuota`] on.
-const LIMIT_FILES: u32 = 10;
+const LIMIT_FILES: u32 = 12;
 
 /// The limit files of one cgroup and of the pod it lies in.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ struct Known {
     pids: bool,
     swap: bool,
     reservation_bytes: bool,
+    cpu_shares: bool,
 }
 
 impl LimitFiles {
@@ -69,16 +70,21 @@ impl LimitFiles {
             limits.pids = smaller(limits.pids, pods.pids);
             limits.swap = smaller(limits.swap, pods.swap);
         }
-        let OwnLimits { cpu, memory_bytes, pids, swap, reservation_bytes } = &limits;
-        let whole =
-            cpu.is_ok() && memory_bytes.is_ok() && pids.is_ok() && swap.is_ok() && reservation_bytes.is_ok();
-        let Known { cpu_cores, memory_bytes, pids, swap, reservation_bytes } = &mut self.known;
+        let OwnLimits { cpu, memory_bytes, pids, swap, reservation_bytes, cpu_shares } = &limits;
+        let whole = cpu.is_ok()
+            && memory_bytes.is_ok()
+            && pids.is_ok()
+            && swap.is_ok()
+            && reservation_bytes.is_ok()
+            && cpu_shares.is_ok();
+        let Known { cpu_cores, memory_bytes, pids, swap, reservation_bytes, cpu_shares } = &mut self.known;
         let unknown = UnknownLimits {
             cpu_cores: unknown(&limits.cpu, cpu_cores),
             memory_bytes: unknown(&limits.memory_bytes, memory_bytes),
             pids: unknown(&limits.pids, pids),
             swap: unknown(&limits.swap, swap),
             reservation_bytes: unknown(&limits.reservation_bytes, reservation_bytes),
+            cpu_shares: unknown(&limits.cpu_shares, cpu_shares),
         };
         let cpu_quota = limits.cpu.unwrap_or(before.cpu_quota);
         let limits = Limits {
@@ -88,6 +94,7 @@ impl LimitFiles {
             pids: limits.pids.unwrap_or(before.pids),
             swap: limits.swap.unwrap_or(before.swap),
             reservation_bytes: limits.reservation_bytes.unwrap_or(before.reservation_bytes),
+            cpu_shares: limits.cpu_shares.unwrap_or(before.cpu_shares),
             unknown,
         };
         (limits, whole)
@@ -114,6 +121,7 @@ struct OwnLimits {
     pids: Limit<u64>,
     swap: Limit<SwapLimit>,
     reservation_bytes: Limit<u64>,
+    cpu_shares: Limit<u64>,
 }
 
 fn smaller<T: PartialOrd>(own: Limit<T>, pods: Limit<T>) -> Limit<T> {
@@ -152,8 +160,9 @@ impl Level<'_, '_> {
             memory_bytes: memory.map(|limit| limit.filter(|&bytes| bytes <= most)),
             pids: self.read_one(File::PidsMax, v2::parse_limit),
             swap: self.read_swap(memory),
-            // A pod's is no reservation of one of its containers.
+            // A pod's is none of one of its containers.
             reservation_bytes: if self.shift == 0 { self.read_reservation() } else { Ok(None) },
+            cpu_shares: if self.shift == 0 { self.read_shares() } else { Ok(None) },
         }
     }
 
@@ -184,6 +193,15 @@ impl Level<'_, '_> {
 
     fn read_reservation(&mut self) -> Limit<u64> {
         self.read_bytes(if self.has_memory_v1() { File::MemorySoftLimit } else { File::MemoryMin })
+    }
+
+    fn read_shares(&mut self) -> Limit<u64> {
+        if self.layout.version(Controller::Cpu) == Some(Version::V1) {
+            return self.read_one(File::CpuShares, v2::parse_limit);
+        }
+        let weight = self.read_one(File::CpuWeight, v2::parse_limit)?;
+        // What a runtime makes of shares, the other way round.
+        Ok(weight.map(|weight| 2 + weight.saturating_sub(1).min(9_999) * 262_142 / 9_999))
     }
 
     fn read_bytes(&mut self, file: File) -> Limit<u64> {

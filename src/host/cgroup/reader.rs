@@ -216,6 +216,7 @@ impl CgroupReader {
                 oom_kills: optional(self.parse(File::MemoryOomControl, context, v1::parse_oom_kills))?
                     .flatten(),
                 limit_hits: optional(self.parse(File::MemoryFailcnt, context, v2::parse_number))?,
+                ..MemoryEvents::default()
             },
             false => optional(self.parse(File::MemoryEvents, context, v2::parse_memory_events))?
                 .unwrap_or_default(),
@@ -228,9 +229,7 @@ impl CgroupReader {
             usage_bytes,
             swap_bytes,
             peak_bytes,
-            oom_kills: events.oom_kills,
-            limit_hits: events.limit_hits,
-            ..stat.into()
+            ..(stat, events).into()
         }))
     }
 

@@ -17,7 +17,7 @@ fn no_limit_has_many_spellings() {
         sweeper.node.write(&format!("cgroup/cpu,cpuacct/{POD}/cpu.cfs_quota_us"), "25000\n");
         let mut reader = sweeper.reader(POD, CgroupRole::Pod);
         let limits = amounts(sweeper.read(&mut reader).limits);
-        let none = Limits::default();
+        let none = Limits { cpu_shares: Some(1024), ..Limits::default() };
         let [quota, period] = [25, 100].map(Duration::from_millis);
         let cpu_quota = Some(CpuQuota { quota, period });
         assert_eq!(
@@ -88,4 +88,40 @@ fn swap_is_limited_beside_memory_on_v2_and_together_with_it_on_v1() {
     }
     let soft = ("memory/?/memory.soft_limit_in_bytes", "5000\n");
     assert_eq!(of(v1(), &[soft]), (None, Some(5000)));
+}
+
+#[test]
+fn the_limit_is_the_smaller_of_the_containers_and_its_pods() {
+    let mut sweeper = v2();
+    let container = format!("{POD}/c");
+    let mut reader = sweeper.reader(&container, CgroupRole::Container);
+    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
+    for (file, pods, own) in [
+        ("cpu.max", "50000 100000\n", "150000 100000\n"),
+        ("memory.max", "4096\n", "max\n"),
+        ("pids.max", "100\n", "20\n"),
+    ] {
+        sweeper.node.write(&format!("cgroup/{POD}/{file}"), pods);
+        sweeper.node.write(&format!("cgroup/{container}/{file}"), own);
+    }
+    // What bounds all pods together is no limit of one.
+    sweeper.node.write("cgroup/kubepods/memory.max", "1024\n");
+    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
+    let cpu_quota = Some(CpuQuota { quota: Duration::from_millis(50), period: Duration::from_millis(100) });
+    let expected =
+        Limits { cpu_cores: Some(0.5), cpu_quota, memory_bytes: Some(4096), pids: Some(20), ..none_on_v2() };
+    let slow = sweeper.read_slow(&mut reader).limits;
+    assert_eq!(slow, expected);
+    assert_eq!(sweeper.read(&mut reader).limits, slow);
+}
+
+#[test]
+fn a_limit_that_cannot_be_read_stays_as_it_was() {
+    let mut sweeper = v2();
+    let file = format!("cgroup/{POD}/memory.max");
+    sweeper.node.write(&file, "4096\n");
+    let mut reader = sweeper.reader(POD, CgroupRole::Pod);
+    assert_eq!(sweeper.read(&mut reader).limits.memory_bytes, Some(4096));
+    sweeper.node.write(&file, "40");
+    assert_eq!(sweeper.read_slow(&mut reader).limits.memory_bytes, Some(4096));
 }

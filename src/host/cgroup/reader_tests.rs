@@ -113,7 +113,7 @@ fn v2() -> Sweeper {
             ),
             ("memory.current", "8000\n"),
             ("memory.stat", "anon 1000\nfile 7000\ninactive_file 6000\npgfault 5\npgmajfault 1\n"),
-            ("memory.events", "low 0\nmax 2\noom 1\noom_kill 3\n"),
+            ("memory.events", "low 0\nhigh 4\nmax 2\noom 1\noom_kill 3\n"),
             ("memory.peak", "9000\n"),
             ("memory.swap.current", "0\n"),
             ("io.stat", "254:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=9 dios=9\n"),
@@ -133,6 +133,7 @@ fn v2() -> Sweeper {
             ("cpu.max", "max 100000\n"),
             ("memory.max", "max\n"),
             ("memory.min", "0\n"),
+            ("cpu.weight", "39\n"),
             ("memory.swap.max", "max\n"),
             ("pids.max", "max\n"),
         ] {
@@ -156,6 +157,7 @@ fn v1() -> Sweeper {
             ("cpu,cpuacct/?/cpu.stat", "nr_periods 4\nnr_throttled 2\nthrottled_time 9000\n"),
             ("cpu,cpuacct/?/cpu.cfs_quota_us", "-1\n"),
             ("cpu,cpuacct/?/cpu.cfs_period_us", "100000\n"),
+            ("cpu,cpuacct/?/cpu.shares", "1024\n"),
             ("memory/?/memory.usage_in_bytes", "8000\n"),
             ("memory/?/memory.stat", MEMORY_STAT_V1),
             ("memory/?/memory.max_usage_in_bytes", "9000\n"),
@@ -197,6 +199,8 @@ const MEMORY: MemoryCounters = MemoryCounters {
     major_page_faults: Some(1),
     oom_kills: Some(3),
     limit_hits: Some(2),
+    high_hits: Some(4),
+    ooms: Some(1),
 };
 
 #[test]
@@ -205,8 +209,9 @@ fn every_figure_of_a_v2_cgroup_is_read() {
     let mut reader = sweeper.reader(POD, CgroupRole::Pod);
     let before = clock::monotonic();
     let reading = sweeper.read(&mut reader);
+    let throttled = Duration::from_micros(9);
     let throttling =
-        ThrottlingCounters { periods: 4, throttled_periods: 2, throttled: Duration::from_micros(9) };
+        ThrottlingCounters { periods: 4, throttled_periods: 2, throttled, bursts: None, burst: None };
     let cpu = CpuCounters {
         usage: Duration::from_micros(300),
         user: Some(Duration::from_micros(200)),
@@ -243,11 +248,14 @@ fn every_figure_of_a_v1_cgroup_is_read() {
     let tick = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
     assert_eq!((cpu.user, cpu.system), (Some(tick * 2), Some(tick)));
     assert_eq!(cpu.throttling.unwrap().throttled, Duration::from_micros(9));
-    assert_eq!(value(&reading.memory), MemoryCounters { swap_bytes: None, ..MEMORY });
+    assert_eq!(
+        value(&reading.memory),
+        MemoryCounters { swap_bytes: None, high_hits: None, ooms: None, ..MEMORY }
+    );
     assert_eq!(value(&reading.io).total, IO);
     assert_eq!(value(&reading.pids).current, 6);
     assert_eq!(reading.pressure, Err(Unavailable::KernelWithoutPsi));
-    assert_eq!(amounts(reading.limits), Limits::default());
+    assert_eq!(amounts(reading.limits), Limits { cpu_shares: Some(1024), ..Limits::default() });
 }
 
 #[test]
@@ -449,50 +457,14 @@ fn a_stacked_device_has_a_row_and_no_part_in_the_total() {
     assert_eq!(sweeper.rows_of(&reading).iter().map(|row| row.stacked).collect::<Vec<_>>(), [true, false]);
 }
 
-#[test]
-fn the_limit_is_the_smaller_of_the_containers_and_its_pods() {
-    let mut sweeper = v2();
-    let container = format!("{POD}/c");
-    let mut reader = sweeper.reader(&container, CgroupRole::Container);
-    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
-    for (file, pods, own) in [
-        ("cpu.max", "50000 100000\n", "150000 100000\n"),
-        ("memory.max", "4096\n", "max\n"),
-        ("pids.max", "100\n", "20\n"),
-    ] {
-        sweeper.node.write(&format!("cgroup/{POD}/{file}"), pods);
-        sweeper.node.write(&format!("cgroup/{container}/{file}"), own);
-    }
-    // What bounds all pods together is no limit of one.
-    sweeper.node.write("cgroup/kubepods/memory.max", "1024\n");
-    assert_eq!(amounts(sweeper.read(&mut reader).limits), none_on_v2());
-    let cpu_quota = Some(CpuQuota { quota: Duration::from_millis(50), period: Duration::from_millis(100) });
-    let expected =
-        Limits { cpu_cores: Some(0.5), cpu_quota, memory_bytes: Some(4096), pids: Some(20), ..none_on_v2() };
-    let slow = sweeper.read_slow(&mut reader).limits;
-    assert_eq!(slow, expected);
-    assert_eq!(sweeper.read(&mut reader).limits, slow);
-}
-
 /// The kernel says of each cgroup how much is reserved.
 fn none_on_v2() -> Limits {
-    Limits { reservation_bytes: Some(0), ..Limits::default() }
+    Limits { reservation_bytes: Some(0), cpu_shares: Some(998), ..Limits::default() }
 }
 
 /// Without a word on what is not known.
 fn amounts(limits: Limits) -> Limits {
     Limits { unknown: UnknownLimits::default(), ..limits }
-}
-
-#[test]
-fn a_limit_that_cannot_be_read_stays_as_it_was() {
-    let mut sweeper = v2();
-    let file = format!("cgroup/{POD}/memory.max");
-    sweeper.node.write(&file, "4096\n");
-    let mut reader = sweeper.reader(POD, CgroupRole::Pod);
-    assert_eq!(sweeper.read(&mut reader).limits.memory_bytes, Some(4096));
-    sweeper.node.write(&file, "40");
-    assert_eq!(sweeper.read_slow(&mut reader).limits.memory_bytes, Some(4096));
 }
 
 #[test]
@@ -512,7 +484,7 @@ fn the_watchdog_can_name_what_is_being_read() {
     let mut reader = sweeper.reader(POD, CgroupRole::Pod);
     sweeper.read(&mut reader);
     let (target, file) = sweeper.health.being_read();
-    assert_eq!((target, file_name(file)), (7, "memory.min"));
+    assert_eq!((target, file_name(file)), (7, "cpu.weight"));
     assert_eq!(file_name(255), "unknown file");
 }
 

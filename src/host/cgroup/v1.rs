@@ -60,18 +60,21 @@ fn from_ticks(ticks: u64, per_second: u64) -> Duration {
 /// `cpu.stat`: throttling; `None` on a kernel without CFS bandwidth control.
 pub fn parse_cpu_stat(file: &[u8]) -> Result<Option<ThrottlingCounters>, &[u8]> {
     let (mut periods, mut throttled_periods, mut throttled) = (None, None, None);
+    let (mut bursts, mut burst) = (None, None);
     for line in text::lines(file) {
         let (key, value) = text::parse_key_value(line).ok_or(line)?;
         match key {
             b"nr_periods" => periods = Some(value),
             b"nr_throttled" => throttled_periods = Some(value),
             b"throttled_time" => throttled = Some(Duration::from_nanos(value)),
+            b"nr_bursts" => bursts = Some(value),
+            b"burst_time" => burst = Some(Duration::from_nanos(value)),
             _ => {}
         }
     }
     Ok(match (periods, throttled_periods, throttled) {
         (Some(periods), Some(throttled_periods), Some(throttled)) => {
-            Some(ThrottlingCounters { periods, throttled_periods, throttled })
+            Some(ThrottlingCounters { periods, throttled_periods, throttled, bursts, burst })
         }
         _ => None,
     })
@@ -225,8 +228,9 @@ mod tests {
 
     #[test]
     fn throttled_time_counts_nanoseconds() {
-        let expected =
-            ThrottlingCounters { periods: 10, throttled_periods: 3, throttled: Duration::from_millis(250) };
+        let throttled = Duration::from_millis(250);
+        let (bursts, burst) = (Some(0), Some(Duration::ZERO));
+        let expected = ThrottlingCounters { periods: 10, throttled_periods: 3, throttled, bursts, burst };
         assert_eq!(parse_cpu_stat(CPU_STAT), Ok(Some(expected)));
         assert_eq!(parse_cpu_stat(b"nr_bursts 0\n"), Ok(None));
         assert_eq!(parse_cpu_stat(b"nr_periods many\n"), Err(&b"nr_periods many"[..]));
@@ -305,8 +309,11 @@ mod tests {
             assert!(rows(BLKIO).0.starts_with(&cut));
         }
         for end in 0..CPU_STAT.len() {
-            let cut = parse_cpu_stat(&CPU_STAT[..end]).unwrap();
-            assert!(cut.is_none() || Ok(cut) == parse_cpu_stat(CPU_STAT));
+            let Some(cut) = parse_cpu_stat(&CPU_STAT[..end]).unwrap() else { continue };
+            let whole = parse_cpu_stat(CPU_STAT).unwrap().unwrap();
+            let bursts = cut.bursts.and(whole.bursts);
+            let burst = cut.burst.and(whole.burst);
+            assert_eq!(cut, ThrottlingCounters { bursts, burst, ..whole });
         }
         for end in 0..CPUACCT_STAT.len() {
             assert!(parse_cpuacct_stat(&CPUACCT_STAT[..end], 100).is_err());

@@ -21,6 +21,7 @@ use crate::model::unavailable::Unavailable;
 pub fn parse_cpu_stat(file: &[u8]) -> Result<CpuCounters, &[u8]> {
     let (mut usage, mut user, mut system) = (None, None, None);
     let (mut periods, mut throttled_periods, mut throttled) = (None, None, None);
+    let (mut bursts, mut burst) = (None, None);
     for line in text::lines(file) {
         let (key, value) = text::parse_key_value(line).ok_or(line)?;
         match key {
@@ -30,12 +31,14 @@ pub fn parse_cpu_stat(file: &[u8]) -> Result<CpuCounters, &[u8]> {
             b"nr_periods" => periods = Some(value),
             b"nr_throttled" => throttled_periods = Some(value),
             b"throttled_usec" => throttled = Some(Duration::from_micros(value)),
+            b"nr_bursts" => bursts = Some(value),
+            b"burst_usec" => burst = Some(Duration::from_micros(value)),
             _ => {} // The kernel adds keys over time; unknown ones are not errors.
         }
     }
     let throttling = match (periods, throttled_periods, throttled) {
         (Some(periods), Some(throttled_periods), Some(throttled)) => {
-            Ok(ThrottlingCounters { periods, throttled_periods, throttled })
+            Ok(ThrottlingCounters { periods, throttled_periods, throttled, bursts, burst })
         }
         _ => Err(Unavailable::ControllerOff),
     };
@@ -88,8 +91,9 @@ impl MemoryStat {
 }
 
 /// Without what other files say.
-impl From<MemoryStat> for MemoryCounters {
-    fn from(stat: MemoryStat) -> Self {
+impl From<(MemoryStat, MemoryEvents)> for MemoryCounters {
+    fn from((stat, events): (MemoryStat, MemoryEvents)) -> Self {
+        let MemoryEvents { oom_kills, limit_hits, high_hits, ooms } = events;
         let MemoryStat { anon_bytes, file_bytes, inactive_file_bytes, swap_bytes, .. } = stat;
         let MemoryStat { page_faults, major_page_faults, .. } = stat;
         Self {
@@ -99,6 +103,10 @@ impl From<MemoryStat> for MemoryCounters {
             swap_bytes,
             page_faults,
             major_page_faults,
+            oom_kills,
+            limit_hits,
+            high_hits,
+            ooms,
             ..Self::default()
         }
     }
@@ -154,15 +162,28 @@ pub struct MemoryEvents {
     pub oom_kills: Option<u64>,
     /// `max`.
     pub limit_hits: Option<u64>,
+    /// `high`.
+    pub high_hits: Option<u64>,
+    /// `oom`.
+    pub ooms: Option<u64>,
 }
 
 /// `memory.events`.
 pub fn parse_memory_events(file: &[u8]) -> Result<MemoryEvents, &[u8]> {
-    let oom_kills = super::v1::parse_oom_kills(file)?;
-    let mut hits = text::lines(file).filter_map(|line| Some((line, line.strip_prefix(b"max ")?)));
-    // Every kernel says it.
-    let (line, digits) = hits.next().ok_or(&b""[..])?;
-    Ok(MemoryEvents { oom_kills, limit_hits: Some(text::parse_u64(digits).ok_or(line)?) })
+    let mut events = MemoryEvents::default();
+    for line in text::lines(file) {
+        let (key, value) = text::parse_key_value(line).ok_or(line)?;
+        match key {
+            b"high" => events.high_hits = Some(value),
+            b"max" => events.limit_hits = Some(value),
+            b"oom" => events.ooms = Some(value),
+            b"oom_kill" => events.oom_kills = Some(value),
+            _ => {}
+        }
+    }
+    // Every kernel says those; which processes were killed only since 4.13.
+    let whole = events.high_hits.is_some() && events.limit_hits.is_some() && events.ooms.is_some();
+    if whole { Ok(events) } else { Err(b"") }
 }
 
 /// Hands every row of `io.stat` to `row`; returns the first line that cannot be read in full, which

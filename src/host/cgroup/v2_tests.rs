@@ -37,7 +37,9 @@ fn cpu_times_count_microseconds() {
     assert_eq!(cpu.user, Some(Duration::from_micros(2_500_000)));
     assert_eq!(cpu.system, Some(Duration::from_micros(303_220)));
     let throttled = Duration::from_micros(600_123);
-    assert_eq!(cpu.throttling, Ok(ThrottlingCounters { periods: 40, throttled_periods: 12, throttled }));
+    let (bursts, burst) = (Some(0), Some(Duration::ZERO));
+    let expected = ThrottlingCounters { periods: 40, throttled_periods: 12, throttled, bursts, burst };
+    assert_eq!(cpu.throttling, Ok(expected));
 }
 
 #[test]
@@ -77,7 +79,11 @@ fn a_bad_line_of_memory_stat_costs_its_own_figure() {
 #[test]
 fn oom_kills_are_read_by_their_exact_key() {
     let events = b"low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 3\n";
-    assert_eq!(parse_memory_events(events), Ok(MemoryEvents { oom_kills: Some(1), limit_hits: Some(7) }));
+    let expected =
+        MemoryEvents { oom_kills: Some(1), limit_hits: Some(7), high_hits: Some(0), ooms: Some(2) };
+    assert_eq!(parse_memory_events(events), Ok(expected));
+    let old = parse_memory_events(b"low 0\nhigh 0\nmax 7\noom 2\n").unwrap();
+    assert_eq!((old.oom_kills, old.ooms), (None, Some(2)), "before Linux 4.13");
     assert_eq!(parse_memory_events(b"low 0\n"), Err(&b""[..]));
     assert_eq!(parse_memory_events(b"max x\n"), Err(&b"max x"[..]));
 }
@@ -158,7 +164,11 @@ fn every_cut_is_read_right_or_refused() {
     for end in 0..CPU_STAT.len() {
         if let Ok(cut) = parse_cpu_stat(&CPU_STAT[..end]) {
             assert_eq!(cut.usage, whole.usage);
-            assert!(cut.throttling.is_err() || cut == whole);
+            let Ok(throttling) = cut.throttling else { continue };
+            let of_whole = whole.throttling.unwrap();
+            let (bursts, burst) =
+                (throttling.bursts.and(of_whole.bursts), throttling.burst.and(of_whole.burst));
+            assert_eq!(throttling, ThrottlingCounters { bursts, burst, ..of_whole });
         }
     }
 }

@@ -175,7 +175,7 @@ pub struct Frame {
 impl Frame {
     /// What one pod or container takes in a second on a busy node, its network included: what the number
     /// of bytes is reckoned by that a history may take.
-    pub const BYTES_PER_ROW: usize = 112;
+    pub const BYTES_PER_ROW: usize = 113;
 
     /// Packs a snapshot into `buffer`, which is used again and again. Names are the roster's matter.
     pub fn pack(snapshot: &Snapshot, buffer: &mut Vec<u8>) -> Packing {

@@ -312,13 +312,13 @@ macro_rules! packed {
 }
 
 packed! {
-    ThrottlingCounters { periods, throttled_periods, throttled }
+    ThrottlingCounters { periods, throttled_periods, throttled, bursts, burst }
     CpuCounters { usage, user, system, throttling }
     CpuFigures { counters, cores }
     MemoryCounters {
         usage_bytes via Pages, anon_bytes via MaybePages, file_bytes via MaybePages,
         inactive_file_bytes via MaybePages, swap_bytes via MaybePages, peak_bytes via MaybePages,
-        page_faults, major_page_faults, oom_kills, limit_hits
+        page_faults, major_page_faults, oom_kills, limit_hits, high_hits, ooms
     }
     IoCounters { read_bytes via Pages, write_bytes via Pages, read_operations, write_operations }
     IoSample { counters, rates }

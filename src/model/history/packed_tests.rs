@@ -61,7 +61,7 @@ proptest! {
         let memory = MemoryCounters {
             usage_bytes: values[0], anon_bytes: maybe(0), file_bytes: maybe(1), inactive_file_bytes: maybe(2),
             swap_bytes: maybe(3), peak_bytes: maybe(4), page_faults: maybe(5), major_page_faults: maybe(6),
-            oom_kills: maybe(7), limit_hits: maybe(6),
+            oom_kills: maybe(7), limit_hits: maybe(6), high_hits: maybe(5), ooms: maybe(4),
         };
         let cpu = CpuFigures {
             counters: CpuCounters {

@@ -36,6 +36,9 @@ pub(super) fn attributes(snapshot: &Snapshot, machine: &Machine) -> Value {
     let more = [
         ("kernel_version", machine.kernel_release.clone().map(Value::from)),
         ("cadvisor_version", Some(version().into())),
+        // As cAdvisor where it finds no Docker.
+        ("docker_version", Some("".into())),
+        ("docker_api_version", Some("".into())),
     ];
     add(&mut document, more);
     document.into()

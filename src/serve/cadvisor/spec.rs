@@ -11,7 +11,7 @@ use super::cgroups::{Cgroup, What};
 use super::sample::Sample;
 use super::stat::Stat;
 use crate::model::counters::Limits;
-use crate::model::identity::{KnownContainer, RuntimeKind};
+use crate::model::identity::RuntimeKind;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::WallTime;
 
@@ -116,7 +116,7 @@ impl Spec {
         let has = |part: fn(&Sample) -> bool| now.as_ref().is_some_and(part);
         let (has_cpu, has_memory) = (has(|now| now.cpu.is_some()), has(|now| now.memory.is_some()));
         let cpu = limits.filter(|_| has_cpu).map(|limits| Cpu {
-            limit: shares(cgroup, known),
+            limit: limits.cpu_shares,
             quota: limits.cpu_quota.map(|quota| microseconds(quota.quota)),
             period: limits.cpu_quota.map(|quota| microseconds(quota.period)),
         });
@@ -169,18 +169,6 @@ fn started_at(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Option<WallTime> {
         What::Container(..) | What::Sandbox(..) => cgroup.identity.as_ref()?.started_at(),
         What::Slice => None,
     }
-}
-
-/// What a kubelet makes of a request.
-fn shares(cgroup: &Cgroup<'_>, known: Option<&KnownContainer>) -> Option<u64> {
-    let requests = match cgroup.what {
-        What::Pod(pod) => pod.target.known.as_ref()?.requests,
-        _ => known?.requests,
-    };
-    let cores = requests.cpu_cores?.get();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    let shares = ((cores * 1000.0).round() * 1.024) as u64;
-    cores.is_finite().then_some(shares.clamp(2, 262_144))
 }
 
 /// Its other names: Docker's, and its id.

@@ -86,6 +86,10 @@ struct Cfs {
     periods: u64,
     throttled_periods: u64,
     throttled_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bursts_periods: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst_time: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,6 +166,8 @@ struct Faults {
 
 #[derive(Debug, Serialize)]
 struct MemoryEvents {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high: Option<u64>,
     max: u64,
 }
 
@@ -261,6 +267,8 @@ fn of_cpu(cpu: &CpuFigures, percpu: &[u64], pressure: Option<Stall>) -> Cpu {
         periods: it.periods,
         throttled_periods: it.throttled_periods,
         throttled_time: nanoseconds(it.throttled),
+        bursts_periods: it.bursts,
+        burst_time: it.burst.map(nanoseconds),
     });
     let usage = CpuUsage {
         total: nanoseconds(counters.usage),
@@ -313,7 +321,7 @@ fn of_memory(
         failcnt: memory.limit_hits,
         container_data: faults,
         hierarchical_data: faults,
-        events: memory.limit_hits.map(|max| MemoryEvents { max }),
+        events: memory.limit_hits.map(|max| MemoryEvents { high: memory.high_hits, max }),
         psi: pressure.map(psi),
         details: details.clone(),
     }

@@ -73,11 +73,18 @@ fn limits(limits: &Limits, host_config: &mut Value) {
     if memory_bytes.is_none() {
         host_config["Memory"] = limits.memory_bytes.unwrap_or(0).into();
     }
+    // Of both together, if both are limited.
+    if let Some((swap, memory)) = limits.swap.zip(limits.memory_bytes) {
+        host_config["MemorySwap"] = swap.bytes.saturating_add(memory).into();
+    }
     if reservation_bytes.is_none() {
         host_config["MemoryReservation"] = limits.reservation_bytes.unwrap_or(0).into();
     }
     if pids.is_none() {
         host_config["PidsLimit"] = limits.pids.unwrap_or(0).into();
+    }
+    if let Some(shares) = limits.cpu_shares {
+        host_config["CpuShares"] = shares.into();
     }
     if cpu_cores.is_none() {
         let of =

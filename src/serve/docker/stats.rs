@@ -131,8 +131,13 @@ fn memory(snapshot: &Snapshot, cgroup: &CgroupFigures, machine: &Machine) -> Val
         "stats": memory_details(snapshot, &memory.value, cgroup, machine),
     })
     .with("max_usage", memory.value.peak_bytes)
-    // On cgroup v2 the Engine means another of the kernel's counts, which is not kept.
-    .with("failcnt", memory.value.limit_hits.filter(|_| machine.memory_cgroups == Some(CgroupVersion::V1)))
+    .with(
+        "failcnt",
+        match machine.memory_cgroups {
+            Some(CgroupVersion::V1) => memory.value.limit_hits,
+            _ => memory.value.ooms,
+        },
+    )
     .with("limit", memory_limit(&cgroup.limits, of_node))
 }
 

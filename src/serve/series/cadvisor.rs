@@ -23,11 +23,12 @@ use super::super::native::pods::{in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
 use super::super::sheets::Sheets;
-use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, USAGE};
+use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, SCRAPE_ERRORS, USAGE};
 use super::halves::Hand;
 use super::row::Row;
 use super::{Document, Read, Rows, Scribe, Section, device_paths, sections};
 use crate::model::counters::{DeviceRow, NetworkCounters};
+use crate::model::machine::Machine;
 use crate::model::snapshot::{CgroupFigures, Snapshot};
 use crate::model::sweep::NetworkSource;
 use crate::model::time::Monotonic;
@@ -59,12 +60,19 @@ impl How {
 }
 
 /// The document, written on `sheets`.
-pub(in crate::serve) fn document(snapshot: &Snapshot, how: How, form: Form, sheets: Sheets) -> Sheets {
-    super::render(&Cadvisor { snapshot, how }, form, sheets)
+pub(in crate::serve) fn document(
+    snapshot: &Snapshot,
+    machine: &Machine,
+    how: How,
+    form: Form,
+    sheets: Sheets,
+) -> Sheets {
+    super::render(&Cadvisor { snapshot, machine, how }, form, sheets)
 }
 
 struct Cadvisor<'a> {
     snapshot: &'a Snapshot,
+    machine: &'a Machine,
     how: How,
 }
 
@@ -75,9 +83,10 @@ impl Document for Cadvisor<'_> {
     }
 
     fn write<W: Writer>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
-        let Self { snapshot, how } = *self;
-        let mut shelf = W::shelf(2 + snapshot.pods.len() + snapshot.containers.len());
-        let machine = shelf.put(&[]);
+        let Self { snapshot, machine, how } = *self;
+        let mut shelf = W::shelf(3 + snapshot.pods.len() + snapshot.containers.len());
+        let nothing = shelf.put(&[]);
+        let boot = machine.boot_id.as_deref().map_or(nothing, |id| shelf.put(&[("boot_id", id)]));
         let node = node_cgroup::now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
         let (rows, shelf) = (&rows[..], &shelf);
@@ -85,7 +94,8 @@ impl Document for Cadvisor<'_> {
         // A guess: one interface and one disk a row.
         all.push(Section::new(INTERFACES.len() * rows.len(), |scribe| scribe.interfaces(shelf, rows)));
         all.push(Section::new(DISKS.len() * rows.len(), |scribe| scribe.disks(shelf, rows)));
-        all.push(Section::new(MACHINE.len(), |scribe| scribe.machine(shelf.at(machine))));
+        let places = [shelf.at(boot), shelf.at(nothing)];
+        all.push(Section::new(MACHINE.len(), move |scribe| scribe.machine(machine, places)));
         let begin = |sheet| {
             let How { full, timestamps } = how;
             Scribe { full, timestamps, ..Scribe::new(writer(sheet), snapshot) }
@@ -241,12 +251,19 @@ impl<W: Writer> Scribe<'_, W> {
         }
     }
 
-    fn machine(&mut self, labels: Labels<'_>) {
+    fn machine(&mut self, machine: &Machine, [boot, nothing]: [Labels<'_>; 2]) {
         for (family, of) in MACHINE {
             self.writer.family(family);
-            if let Some(value) = of(&self.snapshot.node) {
-                self.sample(labels, Read::plain(Value::Integer(value)));
+            if let Some(value) = of(&self.snapshot.node, machine) {
+                self.sample(boot, Read::plain(Value::Integer(value as u64)));
             }
+        }
+        // Of a container that cannot be read there is no row: only the node as a whole may fail.
+        let node = &self.snapshot.node;
+        let failed = [false, node.cpu.is_err() || node.memory.is_err()];
+        for (family, failed) in SCRAPE_ERRORS.iter().zip(failed) {
+            self.writer.family(family);
+            self.sample(nothing, Read::plain(Value::Integer(u64::from(failed))));
         }
     }
 }

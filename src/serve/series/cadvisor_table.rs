@@ -10,6 +10,7 @@ use super::super::time::microseconds;
 use super::row::{Of, Row};
 use super::{Part, Series, full, lean, series};
 use crate::model::counters::{CpuQuota, IoCounters, NetworkCounters};
+use crate::model::machine::Machine;
 use crate::model::snapshot::NodeFigures;
 
 const COUNTER: Kind = Kind::Counter;
@@ -68,19 +69,31 @@ pub(super) const PER_CGROUP: &[Series] = &[
         COUNTER,
         "container_cpu_cfs_periods_total",
         "Number of elapsed enforcement period intervals.",
-        &[lean(Of::Quota(|it| Value::Integer(it.periods)))],
+        &[lean(Of::Quota(|it| Some(Value::Integer(it.periods))))],
     ),
     series(
         COUNTER,
         "container_cpu_cfs_throttled_periods_total",
         "Number of throttled period intervals.",
-        &[lean(Of::Quota(|it| Value::Integer(it.throttled_periods)))],
+        &[lean(Of::Quota(|it| Some(Value::Integer(it.throttled_periods))))],
     ),
     series(
         COUNTER,
         "container_cpu_cfs_throttled_seconds_total",
         "Total time duration the container has been throttled.",
-        &[lean(Of::Quota(|it| Value::seconds(it.throttled)))],
+        &[lean(Of::Quota(|it| Some(Value::seconds(it.throttled))))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_cfs_burst_periods_total",
+        "Number of periods when burst occurs.",
+        &[full(Of::Quota(|it| it.bursts.map(Value::Integer)))],
+    ),
+    series(
+        COUNTER,
+        "container_cpu_cfs_burst_seconds_total",
+        "Total time duration the container has been bursted.",
+        &[full(Of::Quota(|it| it.burst.map(Value::seconds)))],
     ),
     series(
         GAUGE,
@@ -181,6 +194,12 @@ pub(super) const PER_CGROUP: &[Series] = &[
     ),
     series(
         COUNTER,
+        "container_memory_events_high_total",
+        "Cumulative count of memory.high throttle events for the container",
+        &[full(Of::Memory(|it| it.high_hits))],
+    ),
+    series(
+        COUNTER,
         "container_memory_events_max_total",
         "Number of times memory usage was about to go over the limit",
         &[full(Of::Memory(|it| it.limit_hits))],
@@ -257,6 +276,12 @@ pub(super) const PER_CGROUP: &[Series] = &[
         "container_spec_cpu_quota",
         "CPU quota of the container.",
         &[lean(Of::Known(|row| quota(row, |quota| quota.quota)))],
+    ),
+    series(
+        GAUGE,
+        "container_spec_cpu_shares",
+        "CPU share of the container.",
+        &[full(Of::Known(|row| row.cgroup.limits.cpu_shares.map(Value::Integer)))],
     ),
     series(
         GAUGE,
@@ -382,17 +407,38 @@ pub(super) const DISKS: &[(Family, OfDisk)] = &[
 pub(super) const USAGE: Family =
     Family::new(COUNTER, "container_blkio_device_usage_total", "Blkio Device bytes usage");
 
-type OfNode = fn(&NodeFigures) -> Option<u64>;
+type OfNode = fn(&NodeFigures, &Machine) -> Option<usize>;
 
 /// Of the node.
 pub(super) const MACHINE: &[(Family, OfNode)] = &[
-    (Family::new(GAUGE, "machine_cpu_cores", "Number of logical CPU cores."), |node| {
-        node.cpu.as_ref().ok().map(|cpu| u64::from(cpu.value.cores))
+    (Family::new(GAUGE, "machine_cpu_cores", "Number of logical CPU cores."), |node, _| {
+        node.cpu.as_ref().ok().map(|cpu| cpu.value.cores as usize)
     }),
-    (Family::new(GAUGE, "machine_memory_bytes", "Amount of memory installed on the machine."), |node| {
-        node.memory.as_ref().ok().map(|memory| memory.value.total_bytes)
+    (Family::new(GAUGE, "machine_cpu_physical_cores", "Number of physical CPU cores."), |_, machine| {
+        machine.processors.cores
     }),
-    (Family::new(GAUGE, "machine_swap_bytes", "Amount of swap memory available on the machine."), |node| {
-        node.memory.as_ref().ok().map(|memory| memory.value.swap_total_bytes)
+    (Family::new(GAUGE, "machine_cpu_sockets", "Number of CPU sockets."), |_, machine| {
+        machine.processors.sockets
     }),
+    (Family::new(GAUGE, "machine_memory_bytes", "Amount of memory installed on the machine."), |node, _| {
+        usize::try_from(node.memory.as_ref().ok()?.value.total_bytes).ok()
+    }),
+    (
+        Family::new(GAUGE, "machine_swap_bytes", "Amount of swap memory available on the machine."),
+        |node, _| usize::try_from(node.memory.as_ref().ok()?.value.swap_total_bytes).ok(),
+    ),
+];
+
+/// 1 if what it is about could not be read.
+pub(super) const SCRAPE_ERRORS: [Family; 2] = [
+    Family::new(
+        GAUGE,
+        "container_scrape_error",
+        "1 if there was an error while getting container metrics, 0 otherwise",
+    ),
+    Family::new(
+        GAUGE,
+        "machine_scrape_error",
+        "1 if there was an error while getting machine metrics, 0 otherwise.",
+    ),
 ];

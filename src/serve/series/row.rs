@@ -30,7 +30,7 @@ pub(super) enum Of {
     /// Bandwidth control, whether there is a quota or not.
     Throttling(fn(&ThrottlingCounters) -> Value),
     /// The same, where there is one: elsewhere it counts nothing.
-    Quota(fn(&ThrottlingCounters) -> Value),
+    Quota(fn(&ThrottlingCounters) -> Option<Value>),
     /// Memory.
     Memory(fn(&MemoryCounters) -> Option<u64>),
     /// A number of `memory.stat` that has one of these names.
@@ -60,7 +60,7 @@ impl Of {
             Self::Cpu(of) => each(rows, numbers, |row| of(told(&row.cgroup.cpu)?)),
             Self::Throttling(of) => each(rows, numbers, |row| row.throttling().map(of)),
             Self::Quota(of) => {
-                each(rows, numbers, |row| row.cgroup.limits.cpu_quota.and_then(|_| row.throttling()).map(of))
+                each(rows, numbers, |row| row.cgroup.limits.cpu_quota.and_then(|_| of(row.throttling()?)))
             }
             Self::Memory(of) => {
                 each(rows, numbers, |row| of(told(&row.cgroup.memory)?).map(Value::Integer));
