@@ -2,7 +2,7 @@
 # what runs is what is printed here.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-chart chart image image-check test-node test-hardship test-v2 test-leftovers test-churn soak test-cluster bench fuzz clean-testbed test-traffic test-rotation test-examples
+.PHONY: help run test check check-chart chart image image-check test-node test-hardship test-v2 test-leftovers test-churn soak test-cluster bench bench-series fuzz clean-testbed test-traffic test-rotation test-examples
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -65,6 +65,9 @@ fuzz: ## every parser on mutations of fuzz/corpus, FUZZ_SECONDS (60) each; FUZZ_
 bench: ## what a sample costs, beside the cheapest way of reading the same files (root)
 	@scripts/packages node
 	cargo bench --locked --no-fail-fast --features node-tests --bench '*'
+
+bench-series: ## what a document of 100,000 series costs, beside a copy of it: fails if it is more than promised
+	cargo bench --locked --features node-tests --bench series
 
 clean-testbed: ## take down what a killed run or test left (root)
 	cargo build --locked -p podvitals-testbed --bin testbed

@@ -27,6 +27,13 @@ use podvitals::serve::{Sheets, measured};
 const SERIES: usize = 100_000;
 const ROUNDS: usize = 31;
 
+/// What a document of so many series may take.
+const PROMISED: Duration = Duration::from_millis(5);
+
+/// And where the machine is slower: this many times what a copy takes. Those of pods have fewer labels to copy and more
+/// figures to print.
+const TIMES_A_COPY: [(&str, f64); 2] = [("/metrics/pods", 12.0), ("/metrics/cadvisor", 3.0)];
+
 fn main() -> std::process::ExitCode {
     // `cargo test` builds and runs benches too; this one wants to be asked for.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -37,17 +44,18 @@ fn main() -> std::process::ExitCode {
     );
     let machine = earlier::machine();
     let pods = with_series(|snapshot| measured::pods(snapshot).next().unwrap().1(Sheets::default()).joined());
+    let mut kept = true;
     for (form, render) in measured::pods(&pods) {
-        report("/metrics/pods", form, &render);
+        kept &= report("/metrics/pods", form, &render);
     }
     let cadvisor = with_series(|snapshot| {
         measured::cadvisor(snapshot, &machine).next().unwrap().1(Sheets::default()).joined()
     });
     for (form, render) in measured::cadvisor(&cadvisor, &machine) {
-        report("/metrics/cadvisor", form, &render);
+        kept &= report("/metrics/cadvisor", form, &render);
     }
     println!("promised: 100,000 series in 5 ms");
-    std::process::ExitCode::SUCCESS
+    if kept { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
 /// The node of the tests with so many pods that their document has 100,000 series.
@@ -61,8 +69,12 @@ fn series(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').count()
 }
 
-/// One line.
-fn report(document: &str, form: &str, render: &dyn Fn(Sheets) -> Sheets) {
+/// One line. Says whether the promise is kept: one that was broken is measured twice more, in case something else ran.
+fn report(document: &str, form: &str, render: &dyn Fn(Sheets) -> Sheets) -> bool {
+    (0..3).any(|_| is_kept(document, form, render))
+}
+
+fn is_kept(document: &str, form: &str, render: &dyn Fn(Sheets) -> Sheets) -> bool {
     let body = render(Sheets::default()).joined();
     let copy = median(&|mut sheets| {
         sheets.0[0].extend_from_slice(&body);
@@ -76,6 +88,12 @@ fn report(document: &str, form: &str, render: &dyn Fn(Sheets) -> Sheets) {
         "{document:<18} {form:<30} {:>9}   {rendered:>10.2?}   {ratio:>6.2} x   {first:>10.2?}",
         body.len()
     );
+    let (_, most) = TIMES_A_COPY.into_iter().find(|(of, _)| *of == document).unwrap();
+    let kept = rendered <= PROMISED || ratio <= most;
+    if !kept {
+        eprintln!("{document} {form}: {rendered:.2?} is more than {PROMISED:?} and than {most} times a copy");
+    }
+    kept
 }
 
 /// Page faults included.

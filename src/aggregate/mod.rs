@@ -184,6 +184,7 @@ impl Aggregator {
                 rates: rates.node,
                 system: Vec::new(),
                 booted_at: node.booted_at,
+                forwards_ipv4: node.forwards_ipv4,
             },
         }
     }

@@ -276,6 +276,7 @@ pub(super) fn snapshot(tick: u64, pods: &[Made], targets: &Arc<TargetSet>) -> Sn
             rates: NodeRates::default(),
             system: Vec::new(),
             booted_at: None,
+            forwards_ipv4: None,
         },
     };
     for (target, pod) in (0..).zip(pods) {

@@ -11,6 +11,7 @@ use procfs::prelude::FromRead;
 
 use super::cgroup::{blkio, names, pressure, tree, v1, v2};
 use super::{devices, facts, interfaces, net_dev, net_ip, netlink, node_files, process, text};
+use crate::model::counters::ThrottlingCounters;
 use crate::model::details::{DetailRows, Details, MemoryKeys};
 use crate::model::target::CgroupPath;
 
@@ -143,8 +144,14 @@ pub fn cpu_stat(text: &[u8]) {
         let cpu = v2::parse_cpu_stat(text).ok();
         put(&mut figures, "usage", cpu.map(|cpu| cpu.usage));
         put(&mut figures, "user", cpu.and_then(|cpu| cpu.user));
-        put(&mut figures, "throttling", cpu.and_then(|cpu| cpu.throttling.ok()));
-        put(&mut figures, "v1", v1::parse_cpu_stat(text).ok().flatten());
+        let throttling = [cpu.and_then(|cpu| cpu.throttling.ok()), v1::parse_cpu_stat(text).ok().flatten()];
+        for (version, throttling) in ["v2", "v1"].into_iter().zip(throttling) {
+            // Not every kernel has bursts: they are figures of their own.
+            let without = throttling.map(|it| ThrottlingCounters { bursts: None, burst: None, ..it });
+            put(&mut figures, version, without);
+            put(&mut figures, format!("bursts {version}"), throttling.and_then(|it| it.bursts));
+            put(&mut figures, format!("burst {version}"), throttling.and_then(|it| it.burst));
+        }
         figures
     });
 }

@@ -76,7 +76,8 @@ impl NodeReader {
         let paging = self.load.read_paging(buffer, health);
         let pressure = self.load.read_pressure(buffer, health);
         let tasks = self.load.read_tasks(buffer, health);
-        NodeReading { cpu, memory, io, network, paging, pressure, tasks, booted_at: self.booted_at }
+        let (booted_at, forwards_ipv4) = (self.booted_at, self.network.forwards_ipv4());
+        NodeReading { cpu, memory, io, network, paging, pressure, tasks, booted_at, forwards_ipv4 }
     }
 
     /// Descriptors held.

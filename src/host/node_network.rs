@@ -24,6 +24,7 @@ use super::net_dev::{
     MAX_ROWS, add_name, index, interface_lines, looks_stacked, never_counts, parse_line, read_net_dev,
     sum_of_names, unavailable,
 };
+use super::net_ip::parse_table;
 use super::{HostRoot, clock, process, read, syscall};
 use crate::model::counters::{InterfaceName, InterfaceRow, NetworkCounters};
 use crate::model::health::{Health, Room, Trouble};
@@ -44,6 +45,7 @@ pub(super) struct NodeNetwork {
     choice: Choice,
     /// The last attempt to choose failed.
     doubted: bool,
+    forwards_ipv4: Option<bool>,
 }
 
 /// Which interfaces make the total.
@@ -111,7 +113,13 @@ impl NodeNetwork {
                 self.doubted = failure.is_some();
             }
         }
+        self.forwards_ipv4 = read_forwarding(init, buffer);
         read_sound(init, buffer, health)
+    }
+
+    /// Whether the node passes packets on, as it was when its interfaces were last looked at. `None`: it cannot be told.
+    pub(super) fn forwards_ipv4(&self) -> Option<bool> {
+        self.forwards_ipv4
     }
 
     /// Adds up one text: the total, whose it is, and how many interfaces there are. Those that count are
@@ -150,6 +158,16 @@ fn read_sound(init: &PinnedProcess, buffer: &mut Vec<u8>, health: &Health) -> Re
     }
     health.count(Room::Host, Trouble::Malformed);
     read_net_dev(init, buffer)
+}
+
+/// `Forwarding` of RFC 1213 in `net/snmp`: 1 is yes, 2 is no. What `/proc/sys` has is our own netns's.
+fn read_forwarding(init: &PinnedProcess, buffer: &mut Vec<u8>) -> Option<bool> {
+    read::read_at(&init.dir, c"net/snmp", buffer).ok()?;
+    match parse_table(buffer, b"Ip:", b"Forwarding")? {
+        1 => Some(true),
+        2 => Some(false),
+        _ => None,
+    }
 }
 
 fn reason(refusal: process::Refusal, health: &Health) -> Unavailable {
@@ -352,6 +370,19 @@ mod tests {
         let both = fs::read_to_string(&routes).unwrap().replace("eth0", "eth1");
         fs::write(&routes, both).unwrap();
         assert_eq!(read(&mut network, &root).0.unwrap().total.rx_bytes, 9);
+    }
+
+    #[test]
+    fn whether_packets_are_passed_on_is_told_or_not_known() {
+        let tree = Tree::new("forwarding");
+        let root = tree.init(&["lo", "eth0"], &["eth0"]);
+        for (told, expected) in [("1 64", Some(true)), ("2 64", Some(false)), ("0 64", None), ("", None)] {
+            let table = format!("Ip: Forwarding DefaultTTL\nIp: {told}\n");
+            fs::write(root.proc.join("1/net/snmp"), table).unwrap();
+            let mut network = NodeNetwork::default();
+            assert!(read(&mut network, &root).0.is_ok());
+            assert_eq!(network.forwards_ipv4(), expected, "{told}");
+        }
     }
 
     #[test]

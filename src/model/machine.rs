@@ -7,6 +7,9 @@ pub struct Machine {
     pub kernel_release: Option<String>,
     /// By which version of cgroups memory is accounted; `None` where it is not.
     pub memory_cgroups: Option<CgroupVersion>,
+    /// What the kernel says of memory that is not limited: on cgroup v1 all pages that can be counted; on v2 `max`,
+    /// which is no number.
+    pub unlimited_memory_bytes: Option<u64>,
     /// Which start of the kernel this is: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Option<String>,
     /// What it computes with.
@@ -22,6 +25,8 @@ pub struct Processors {
     pub cores: Option<usize>,
     /// Different values of `physical id`.
     pub sockets: Option<usize>,
+    /// The highest frequency, in kHz: `cpufreq/cpuinfo_max_freq` of the first, else what its `cpu MHz` was.
+    pub kilohertz: Option<u64>,
 }
 
 /// One of the two.

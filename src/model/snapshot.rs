@@ -226,6 +226,8 @@ pub struct NodeFigures {
     pub system: Vec<SystemFigures>,
     /// When the kernel started.
     pub booted_at: Option<WallTime>,
+    /// Whether IPv4 packets are passed on.
+    pub forwards_ipv4: Option<bool>,
 }
 
 /// A system container.

@@ -216,6 +216,8 @@ pub struct NodeReading {
     pub tasks: Reading<NodeTasks>,
     /// `btime` of `/proc/stat`, as it was when this process first read it.
     pub booted_at: Option<WallTime>,
+    /// Whether IPv4 packets are passed on: `Forwarding` of `/proc/1/net/snmp`, of the last ten seconds.
+    pub forwards_ipv4: Option<bool>,
 }
 
 impl Default for NodeReading {
@@ -230,6 +232,7 @@ impl Default for NodeReading {
             pressure: Err(why),
             tasks: Err(why),
             booted_at: None,
+            forwards_ipv4: None,
         }
     }
 }

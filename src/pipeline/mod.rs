@@ -225,6 +225,7 @@ impl Engine {
         let machine = Machine {
             kernel_release: host::node::kernel_release(&root).ok(),
             memory_cgroups,
+            unlimited_memory_bytes: layout.unlimited_memory_bytes(),
             boot_id: host::node::boot_id(&root).ok(),
             processors: host::processors::read(&root).unwrap_or_default(),
         };

@@ -4,6 +4,10 @@
 /// The kernel's keys; the first that there is counts.
 pub(super) type Keys = &'static [&'static str];
 
+/// Of the cgroup's own processes on v1, of those below it as well on v2: as cAdvisor has `scope="container"`.
+pub(super) const OWN_PAGE_FAULTS: Keys = &["pgfault"];
+/// As [`OWN_PAGE_FAULTS`], of those that had to wait for a disk.
+pub(super) const OWN_MAJOR_PAGE_FAULTS: Keys = &["pgmajfault"];
 pub(super) const MAPPED_FILE: Keys = &["total_mapped_file", "file_mapped"];
 pub(super) const ACTIVE_FILE: Keys = &["total_active_file", "active_file"];
 pub(super) const DIRTY: Keys = &["total_dirty", "file_dirty"];

@@ -45,7 +45,7 @@ const ABSENT: [&str; 10] = [
 
 /// What is compared of both routes, and which part of a figure the two may be apart: the kernel hands memory to a
 /// cgroup in batches for each processor, and both read what it says.
-const COMPARED: [(&str, f64); 13] = [
+const COMPARED: [(&str, f64); 36] = [
     ("container_cpu_usage_seconds_total", 0.0),
     ("container_cpu_user_seconds_total", 0.0),
     ("container_cpu_system_seconds_total", 0.0),
@@ -57,8 +57,45 @@ const COMPARED: [(&str, f64); 13] = [
     ("container_memory_rss", 0.02),
     ("container_memory_cache", 0.02),
     ("container_memory_swap", 0.02),
+    ("container_memory_mapped_file", 0.02),
+    ("container_memory_max_usage_bytes", 0.02),
+    ("container_memory_total_active_file_bytes", 0.02),
+    ("container_memory_total_inactive_file_bytes", 0.02),
+    ("container_memory_failcnt", 0.0),
+    ("container_memory_failures_total", 0.0),
+    ("container_network_receive_bytes_total", 0.0),
+    ("container_network_receive_packets_total", 0.0),
+    ("container_network_receive_packets_dropped_total", 0.0),
+    ("container_network_receive_errors_total", 0.0),
+    ("container_network_transmit_bytes_total", 0.0),
+    ("container_network_transmit_packets_total", 0.0),
+    ("container_network_transmit_packets_dropped_total", 0.0),
+    ("container_network_transmit_errors_total", 0.0),
+    ("container_oom_events_total", 0.0),
+    ("container_threads", 0.0),
+    ("container_threads_max", 0.0),
+    ("container_spec_cpu_period", 0.0),
+    ("container_spec_cpu_quota", 0.0),
+    ("container_spec_cpu_shares", 0.0),
+    ("container_spec_memory_limit_bytes", 0.0),
+    ("container_spec_memory_reservation_limit_bytes", 0.0),
+    // Two seconds: a clock's and a tick's rounding, and when a cgroup was made beside when its process started.
+    ("container_start_time_seconds", 1e-9),
     ("pod_cpu_usage_seconds_total", 0.0),
     ("pod_memory_working_set_bytes", 0.02),
+];
+
+/// What nothing here has any of: no swap, no loss, no reservation, no limit that is met.
+const ZEROS: [&str; 9] = [
+    "container_memory_swap",
+    "container_memory_failcnt",
+    "container_network_receive_packets_dropped_total",
+    "container_network_receive_errors_total",
+    "container_network_transmit_packets_dropped_total",
+    "container_network_transmit_errors_total",
+    "container_oom_events_total",
+    "container_threads_max",
+    "container_spec_memory_reservation_limit_bytes",
 ];
 
 /// Ours and the kubelet's; of cAdvisor's names the kubelet says when each was read, and we if asked.
@@ -132,8 +169,7 @@ fn lacking(compared: &Compared) -> Option<String> {
         wanted.flatten().filter(|(at, family, is_container)| known_to(*at, family, *is_container));
     wanted.find_map(|wanted| {
         let (times, highest) = compared.get(&wanted).copied().unwrap_or_default();
-        // The node has no swap.
-        let is_some = highest > 0.0 || wanted.1 == "container_memory_swap";
+        let is_some = highest > 0.0 || ZEROS.contains(&wanted.1);
         (times < LEAST || !is_some).then(|| format!("{wanted:?}: {times} times up to {highest}"))
     })
 }
@@ -143,6 +179,8 @@ fn known_to(route: usize, family: &str, is_container: bool) -> bool {
     match (route, family) {
         (0, "container_cpu_usage_seconds_total" | "container_memory_working_set_bytes") => is_container,
         (0, _) => family.starts_with("pod_") && !is_container,
+        // A pod's network is its sandbox's: there is none of a container.
+        (_, _) if family.starts_with("container_network_") => !is_container,
         _ => family.starts_with("container_"),
     }
 }
@@ -215,14 +253,16 @@ async fn until_both_know(stage: &Stage, reader: &Reader) {
     .unwrap();
 }
 
-/// The samples of a text that say when they were taken, of the pods here.
+/// The samples of a text, of the pods here. What says no time of its own, as settings do, is of now.
 fn gather(route: usize, text: &str, series: &mut Series) {
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
     for line in text.lines().filter(|line| line.contains(&format!("namespace=\"{PLACE}\""))) {
-        let mut words = line.rsplitn(3, ' ');
-        let (at, value, name) = (words.next(), words.next(), words.next());
-        let (Some(at), Some(value), Some(name)) = (at, value, name.and_then(known)) else { continue };
+        let (name, figures) = line.rsplit_once('}').unwrap();
+        let Some(name) = known(name) else { continue };
+        let mut words = figures.split_whitespace();
+        let value = words.next().unwrap().parse().unwrap();
+        let point = (words.next().map_or(now, |at| at.parse().unwrap()), value);
         let of = series.entry((route, name)).or_default();
-        let point = (at.parse().unwrap(), value.parse().unwrap());
         // Two readers of one sweep, or of one housekeeping, are told the same.
         if of.last() != Some(&point) {
             of.push(point);
@@ -232,11 +272,12 @@ fn gather(route: usize, text: &str, series: &mut Series) {
 
 /// Family and labels without those of the runtime, which stand in both texts and differ where the kubelet has
 /// cgroups of its own. `None`: it is not compared, or memory that moves, or of the pause container, of which ours has no
-/// series.
+/// series: the network that cAdvisor has there is the pod's.
 fn known(name: &str) -> Option<String> {
-    let (family, labels) = name.trim_end_matches('}').split_once('{')?;
+    let (family, labels) = name.split_once('{')?;
     apart(family)?;
-    let of_pause = labels.contains("container=\"\"") && !labels.contains("image=\"\"");
+    let of_pause =
+        !family.contains("_network_") && labels.contains("container=\"\"") && !labels.contains("image=\"\"");
     let is_ours = |label: &&str| !["id=", "image=", "name="].iter().any(|other| label.starts_with(other));
     let stands = STEADY.iter().any(|pod| labels.contains(&format!("pod=\"{pod}\"")));
     let labels: Vec<_> = labels.split(',').filter(is_ours).collect();
@@ -252,18 +293,22 @@ fn apart(family: &str) -> Option<(&'static str, f64)> {
 /// How many of the kubelet's figures of each route and family, of containers or of pods, were found between those
 /// of ours that were taken before and after, and the highest.
 fn compare(ours: &Series, theirs: &Series) -> Compared {
-    let mut compared = Compared::new();
+    let (mut compared, mut wrong) = (Compared::new(), Vec::new());
     for ((route, name), points) in theirs {
         let (family, apart) = name.split_once('{').and_then(|(family, _)| apart(family)).unwrap();
         let is_container = name.contains("container=\"") && !name.contains("container=\"\"");
-        let known = ours.get(&(*route, name.clone())).unwrap_or_else(|| panic!("no {name} in ours"));
+        let Some(known) = ours.get(&(*route, name.clone())) else {
+            wrong.push(format!("no {name} in ours"));
+            continue;
+        };
         for (at, value) in points {
             let Some(around) = around(known, *at, *at) else { continue };
-            lies_between(name, *at, *value, around, apart);
+            wrong.extend(beyond(name, *at, *value, around, apart));
             let (times, highest) = compared.entry((*route, family, is_container)).or_default();
             (*times, *highest) = (*times + 1, value.max(*highest));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     compared
 }
 
@@ -275,14 +320,13 @@ pub(crate) fn around(known: &[(u64, f64)], from: u64, to: u64) -> Option<&[(u64,
     known.get(first..=last)
 }
 
-pub(crate) fn lies_between(name: &str, at: u64, value: f64, around: &[(u64, f64)], apart: f64) {
+/// What is wrong, if the value does not lie between ours.
+pub(crate) fn beyond(name: &str, at: u64, value: f64, around: &[(u64, f64)], apart: f64) -> Option<String> {
     let low = around.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
     let high = around.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     let leave = apart * high;
-    assert!(
-        (low - leave..=high + leave).contains(&value),
-        "{name} at {at}: {value}, but ours go from {low} to {high}: {around:?}"
-    );
+    let is_between = (low - leave..=high + leave).contains(&value);
+    (!is_between).then(|| format!("{name} at {at}: {value}, but ours go from {low} to {high}: {around:?}"))
 }
 
 /// Paths of all values, lists as one, with what they hold.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::kubelet::STEADY;
 use crate::kubelet::around;
-use crate::kubelet::lies_between;
+use crate::kubelet::beyond;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -136,7 +136,7 @@ impl Summaries {
             };
             for (at, value) in points {
                 let Some(around) = around(ours, *at, at + SECOND) else { continue };
-                lies_between(path, *at, *value, around, apart);
+                assert_eq!(beyond(path, *at, *value, around, apart), None);
                 let (times, highest) = compared.entry(family.clone()).or_default();
                 (*times, *highest) = (*times + 1, value.max(*highest));
             }

@@ -41,8 +41,9 @@ pub(crate) fn machine() -> Arc<Machine> {
     Arc::new(Machine {
         kernel_release: Some("6.18.0-test".into()),
         memory_cgroups: Some(CgroupVersion::V2),
+        unlimited_memory_bytes: None,
         boot_id: Some("8a0e8f0c-0d7e-4c58-9e29-5d3a58a3f5b1".into()),
-        processors: Processors { vendor, cores: Some(4), sockets: Some(1) },
+        processors: Processors { vendor, cores: Some(4), sockets: Some(1), kilohertz: Some(2_700_000) },
     })
 }
 

@@ -423,6 +423,7 @@ fn node(rows: &mut Rows) -> NodeFigures {
         },
         system: vec![SystemFigures { name: SystemContainer::Pods, cgroup: figures(21, 0..0) }],
         booted_at: Some(wall(172_800)),
+        forwards_ipv4: Some(true),
     }
 }
 

@@ -97,7 +97,9 @@ async fn rows_are_those_of_the_node_of_named_pods_and_of_their_containers() {
     let server = server().await;
     let document = text(&server, "/metrics/cadvisor?profile=full").await;
     for (name, labels) in document.samples.keys() {
-        if name.starts_with("machine_") || name == "container_scrape_error" {
+        if name.starts_with("machine_")
+            || ["container_scrape_error", "cadvisor_version_info"].contains(&&**name)
+        {
             continue;
         }
         let label = |name: &str| labels.get(name).map_or("", String::as_str);

@@ -33,6 +33,7 @@ use crate::docker_api::cpu_percent;
 use crate::docker_api::get;
 use crate::network::PORT;
 use crate::network::serving;
+use crate::oracle;
 use crate::stage::Stage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -142,7 +143,15 @@ pub(crate) async fn the_docker_cli_takes_a_node_for_an_engine(stage: Arc<Stage>)
         docker(cli, daemon, &["version"]);
         let cores = daemon.node().cpu.unwrap().capacity_cores;
         assert_eq!(docker(cli, daemon, &["info", "--format", "{{.NCPU}}"]), cores.to_string());
-        docker(cli, daemon, &["info"]);
+        let forwards = oracle::number("/proc/sys/net/ipv4/ip_forward") == 1;
+        let settings = ["info", "--format", "{{.IPv4Forwarding}} {{.CPUShares}}"];
+        assert_eq!(docker(cli, daemon, &settings), format!("{forwards} true"));
+        let about = docker_command(cli, daemon, &["info"]).output().unwrap();
+        let about =
+            format!("{}{}", String::from_utf8_lossy(&about.stdout), String::from_utf8_lossy(&about.stderr));
+        // The client's own guess, of what it is not told.
+        assert!(!about.contains("bridge-nf-call") && !about.contains("No cpu shares"), "{about}");
+        assert_eq!(about.contains("IPv4 forwarding is disabled"), !forwards, "{about}");
 
         let columns = "{{.ID}} {{.CPUPerc}} {{.MemPerc}} {{.PIDs}} {{.Name}}";
         let begun = Instant::now();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use podvitals_testbed::DockerContainer;
 use serde_json::Value;
 
+use crate::beside::Beside;
 use crate::daemon::Daemon;
 use crate::disk::Disk;
 use crate::docker::PATIENCE;
@@ -27,7 +28,7 @@ const MB: u64 = 1_000_000;
 const EIGHT_MIB: u64 = 8 << 20;
 
 /// What the kernel hands a cgroup in advance, for each processor: 64 pages.
-const BATCHES: f64 = 64.0 * 4096.0 * 2.0;
+pub(crate) const BATCHES: f64 = 64.0 * 4096.0 * 2.0;
 
 /// Lists of `blkio_stats` that both have rows in.
 const BLKIO: [&str; 2] = ["io_service_bytes_recursive", "io_serviced_recursive"];
@@ -85,11 +86,16 @@ async fn beside(daemon: &Daemon, socket: &Path, of: &DockerContainer) -> [Value;
 }
 
 fn compare(ours: [&Value; 2], theirs: &Value) {
-    let mut compared = 0;
-    for part in ["cpu_stats", "memory_stats", "networks", "pids_stats"] {
-        let path = format!("/{part}");
-        compared += lies_between(&path, ours.map(|of| &of[part]), &theirs[part]);
-    }
+    let slack = |path: &str| match path {
+        _ if !path.starts_with(".memory_stats") || path.ends_with(".limit") => 0.0,
+        // A figure of now, not of all time: ours are of the moments before and after.
+        _ => BATCHES,
+    };
+    let mut beside = Beside { slack: &slack, is_apart: &|_, _| false, wrong: Vec::new() };
+    let parts = ["cpu_stats", "memory_stats", "networks", "pids_stats"];
+    let each = parts.map(|part| beside.compare(&format!(".{part}"), ours.map(|of| &of[part]), &theirs[part]));
+    let compared: usize = each.iter().sum();
+    beside.check();
     println!("       {compared} figures of dockerd lie between two of ours");
     assert!(compared >= 25, "only {compared} figures could be compared: {theirs}");
     for figure in ["/cpu_stats/cpu_usage/total_usage", "/memory_stats/usage", "/networks/eth0/tx_bytes"] {
@@ -138,38 +144,9 @@ fn rows(stats: &Value, list: &str) -> Rows {
 }
 
 /// Whether the disk rests on another, whose I/O this one's is: ours has no row of it.
-fn is_stacked(major: u64, minor: u64) -> bool {
+pub(crate) fn is_stacked(major: u64, minor: u64) -> bool {
     let below = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/slaves"));
     below.is_ok_and(|mut below| below.next().is_some())
-}
-
-/// How many figures of `theirs` were found in both of `ours`, the older first, each between the two.
-fn lies_between(path: &str, ours: [&Value; 2], theirs: &Value) -> usize {
-    if let Some(object) = theirs.as_object() {
-        let mut compared = 0;
-        for (key, value) in object {
-            let path = format!("{path}/{key}");
-            let ours = ours.map(|of| of.get(key).unwrap_or_else(|| panic!("no {path} in {of}")));
-            compared += lies_between(&path, ours, value);
-        }
-        return compared;
-    }
-    if let Some(list) = theirs.as_array() {
-        let lists = ours.map(|of| of.as_array().unwrap_or_else(|| panic!("{path} is {of}, no list")));
-        assert!(lists.iter().all(|ours| ours.len() == list.len()), "{path}: {ours:?}, but {theirs}");
-        let each = list.iter().enumerate();
-        return each.map(|(at, value)| lies_between(path, lists.map(|ours| &ours[at]), value)).sum();
-    }
-    let number = |of: &Value| of.as_f64().unwrap_or_else(|| panic!("{path} is {of}, not a number"));
-    let ([before, after], theirs) = (ours.map(number), number(theirs));
-    let slack = match path {
-        _ if !path.starts_with("/memory_stats") || path.ends_with("/limit") => 0.0,
-        // A figure of now, not of all time: ours are of the moments before and after.
-        _ => BATCHES,
-    };
-    let between = before.min(after) - slack..=before.max(after) + slack;
-    assert!(between.contains(&theirs), "{path} is {theirs}, not {between:?}");
-    1
 }
 
 /// What dockerd answers, a second or two later.

@@ -19,8 +19,10 @@
 
 mod agreement;
 mod badly;
+mod beside;
 mod blkio;
 mod cadvisor_rest;
+mod cadvisor_same;
 mod churn;
 mod confinement;
 mod cpu;
@@ -131,6 +133,7 @@ async fn main() -> std::process::ExitCode {
         readers::the_kubelet_s_types_take_the_summary_and_know_all_but_what_is_listed,
         readers::cadvisor_s_own_client_decodes_every_route,
         cadvisor_rest::figures_are_our_own_and_the_kernel_s_under_the_names_of_the_node,
+        cadvisor_same::its_own_figures_lie_between_two_of_ours,
         cadvisor_rest::who_comes_and_goes_is_told_as_it_does,
         churn::no_figure_of_a_pod_is_ever_another_s,
         wanderers::a_process_in_another_pod_s_netns_takes_no_figure_along,

@@ -25,7 +25,7 @@ use crate::network::while_quiet;
 use crate::stage::Stage;
 
 /// Builds the programs, where they are not there yet, and finds them.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/readers");
     let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{script}: {}", output.status);

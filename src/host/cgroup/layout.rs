@@ -192,6 +192,13 @@ impl Layout {
         self.memory_total_bytes
     }
 
+    /// What memory that is not limited has for its limit: `PAGE_COUNTER_MAX` on version 1; on version 2 no number.
+    pub fn unlimited_memory_bytes(&self) -> Option<u64> {
+        let page = rustix::param::page_size() as u64;
+        let pages = i64::MAX.cast_unsigned() / page;
+        (self.version(Controller::Memory) == Some(Version::V1)).then(|| pages * page)
+    }
+
     /// Which files show this controller's figures; `None` if there are none.
     pub fn version(&self, controller: Controller) -> Option<Version> {
         self.places[controller as usize].map(|place| place.version)

@@ -10,13 +10,13 @@ use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
 
 /// A version that is no cAdvisor's, and still reads as one: `v1.2.3+podvitals`.
-pub(super) fn version() -> String {
+pub(in crate::serve) fn version() -> String {
     format!("v{VERSION}+podvitals")
 }
 
 /// `machine`.
 pub(super) fn machine(snapshot: &Snapshot, machine: &Machine) -> Value {
-    let mut document = common(snapshot);
+    let mut document = common(snapshot, machine);
     let memory = snapshot.node.memory.as_ref().ok();
     let more = [
         ("timestamp", Some(rfc3339(snapshot.clock.wall).into())),
@@ -32,7 +32,7 @@ pub(super) fn machine(snapshot: &Snapshot, machine: &Machine) -> Value {
 
 /// `attributes`.
 pub(super) fn attributes(snapshot: &Snapshot, machine: &Machine) -> Value {
-    let mut document = common(snapshot);
+    let mut document = common(snapshot, machine);
     let more = [
         ("kernel_version", machine.kernel_release.clone().map(Value::from)),
         ("cadvisor_version", Some(version().into())),
@@ -44,11 +44,12 @@ pub(super) fn attributes(snapshot: &Snapshot, machine: &Machine) -> Value {
     document.into()
 }
 
-fn common(snapshot: &Snapshot) -> Map<String, Value> {
+fn common(snapshot: &Snapshot, machine: &Machine) -> Map<String, Value> {
     let (cpu, memory) = (snapshot.node.cpu.as_ref().ok(), snapshot.node.memory.as_ref().ok());
     let mut document = Map::new();
     let known = [
         ("num_cores", cpu.map(|cpu| cpu.value.cores.into())),
+        ("cpu_frequency_khz", machine.processors.kilohertz.map(Value::from)),
         ("memory_capacity", memory.map(|memory| memory.value.total_bytes.into())),
         ("disk_map", disks(snapshot)),
         ("network_devices", network_devices(snapshot)),

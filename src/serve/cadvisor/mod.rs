@@ -43,6 +43,7 @@ use crate::model::snapshot::Snapshot;
 
 use self::cgroups::{Cgroup, What};
 use self::events::Listener;
+pub(super) use self::machine::version;
 use self::request::{Call, NamedBy, Options, Range, Shape, Wanted};
 use self::sample::{Past, Sample};
 use self::spec::{Container, Info, Reference, Spec};
@@ -128,7 +129,8 @@ fn v1(app: &App, asked: &Asked, call: &Call, range: Range) -> Result<Reply, Refu
         let (all, each) = (cgroups::all(snapshot), stats(snapshot, past, Reader::Of(Shape::V1)));
         let container = |(stats, cgroup): (_, &Cgroup<'_>)| {
             let below = cgroups::children(&all, cgroup);
-            container(snapshot, cgroup, below, stats)
+            let spec = Spec::new(snapshot, &app.published.machine, cgroup, false);
+            container(cgroup, spec, below, stats)
         };
         each.into_iter().zip(cgroups).map(container).collect()
     };
@@ -172,14 +174,14 @@ fn by_name(containers: Vec<Container>) -> BTreeMap<String, Container> {
     containers.into_iter().map(|container| (container.name.clone(), container)).collect()
 }
 
-fn container(snapshot: &Snapshot, cgroup: &Cgroup<'_>, below: Vec<String>, stats: Vec<Stat>) -> Container {
+fn container(cgroup: &Cgroup<'_>, spec: Spec, below: Vec<String>, stats: Vec<Stat>) -> Container {
     Container {
         id: cgroup.id().map(ToString::to_string),
         name: cgroup.name.clone(),
         aliases: spec::aliases(cgroup),
         namespace: spec::namespace(cgroup),
         subcontainers: below.into_iter().map(|name| Reference { name }).collect(),
-        spec: Spec::new(snapshot, cgroup, false),
+        spec,
         stats,
     }
 }
@@ -221,7 +223,9 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
     let range = within(options.range, found.len());
     let past = || Past::new(&app.published.history, snapshot, &found, range);
     match call.kind {
-        "spec" => few(&|| json(&each(&found, |cgroup| Some(Spec::new(snapshot, cgroup, true))))),
+        "spec" => few(&|| {
+            json(&each(&found, |cgroup| Some(Spec::new(snapshot, &app.published.machine, cgroup, true))))
+        }),
         "appmetrics" => few(&|| json(&each(&found, |_| Some(object!({}))))),
         "ps" => few(&|| json(&object!([]))),
         "summary" => {
@@ -237,7 +241,7 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
                     Reader::Of(Shape::V21) => json(&each(&found, |cgroup| {
                         let stats = stats.next()?;
                         // The node has a route of its own.
-                        let spec = Spec::new(snapshot, cgroup, true);
+                        let spec = Spec::new(snapshot, &app.published.machine, cgroup, true);
                         (!matches!(cgroup.what, What::Node)).then_some(Info { spec, stats })
                     })),
                     Reader::Of(_) => json(&each(&found, |_| stats.next())),

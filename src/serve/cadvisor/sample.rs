@@ -42,6 +42,8 @@ pub(super) struct Sample {
     pub(super) percpu: Vec<u64>,
     /// What else `memory.stat` says, of the last sample alone.
     pub(super) memory_stat: BTreeMap<&'static str, u64>,
+    /// Page faults of the cgroup's own processes, and those of them that had to wait for a disk; of the last sample alone.
+    pub(super) own_faults: [Option<u64>; 2],
 }
 
 /// cAdvisor's names of numbers in `memory.stat`.
@@ -92,6 +94,7 @@ impl Sample {
             pressure: PressureCounters::default(),
             percpu: Vec::new(),
             memory_stat: BTreeMap::new(),
+            own_faults: [None; 2],
         })
     }
 
@@ -121,6 +124,8 @@ impl Sample {
             pressure: pressure.as_ref().map(|read| read.value).unwrap_or_default(),
             percpu: percpu(snapshot, details),
             memory_stat: memory_stat(snapshot, details),
+            own_faults: [memory_stat::OWN_PAGE_FAULTS, memory_stat::OWN_MAJOR_PAGE_FAULTS]
+                .map(|keys| told(snapshot, details, keys)),
             ..Self::new(snapshot.clock, cpu, memory, disks, network)?
         })
     }
@@ -150,11 +155,11 @@ fn percpu(snapshot: &Snapshot, rows: &DetailRows) -> Vec<u64> {
 }
 
 fn memory_stat(snapshot: &Snapshot, rows: &DetailRows) -> BTreeMap<&'static str, u64> {
-    let known = |(name, keys): (&'static str, Keys)| {
-        let place = snapshot.details.memory_place(keys)?;
-        Some((name, snapshot.details.memory_at(&rows.memory_stat, place)?))
-    };
-    MEMORY_STAT.into_iter().filter_map(known).collect()
+    MEMORY_STAT.into_iter().filter_map(|(name, keys)| Some((name, told(snapshot, rows, keys)?))).collect()
+}
+
+fn told(snapshot: &Snapshot, rows: &DetailRows, keys: Keys) -> Option<u64> {
+    snapshot.details.memory_at(&rows.memory_stat, snapshot.details.memory_place(keys)?)
 }
 
 fn disks_now<'a>(snapshot: &'a Snapshot, cgroup: &Cgroup<'_>) -> Timed<&'a [DeviceRow]> {

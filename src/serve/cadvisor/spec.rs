@@ -12,11 +12,12 @@ use super::sample::Sample;
 use super::stat::Stat;
 use crate::model::counters::Limits;
 use crate::model::identity::RuntimeKind;
+use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::WallTime;
 
-/// What cAdvisor says of a limit there is none of.
-const NO_LIMIT: u64 = u64::MAX;
+/// What cAdvisor makes of `max`.
+const MAX: u64 = u64::MAX;
 
 /// A container of v1.
 #[derive(Debug, Serialize)]
@@ -109,7 +110,7 @@ struct Limit {
 
 impl Spec {
     /// In v1 its other names stand beside it.
-    pub(super) fn new(snapshot: &Snapshot, cgroup: &Cgroup<'_>, with_names: bool) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, machine: &Machine, cgroup: &Cgroup<'_>, with_names: bool) -> Self {
         let (now, limits) = (Sample::now(snapshot, cgroup), limits(snapshot, cgroup));
         let started_at = started_at(snapshot, cgroup).map(rfc3339);
         let known = cgroup.identity.as_ref().and_then(|identity| identity.known());
@@ -120,7 +121,8 @@ impl Spec {
             quota: limits.cpu_quota.map(|quota| microseconds(quota.quota)),
             period: limits.cpu_quota.map(|quota| microseconds(quota.period)),
         });
-        let limit = |value: Option<u64>, known: bool| known.then(|| value.unwrap_or(NO_LIMIT));
+        let no_limit = machine.unlimited_memory_bytes.unwrap_or(MAX);
+        let limit = |value: Option<u64>, known: bool| known.then(|| value.unwrap_or(no_limit));
         let memory = limits.filter(|_| has_memory).map(|limits| MemoryLimits {
             limit: limit(limits.memory_bytes, limits.unknown.memory_bytes.is_none()),
             reservation: limit(limits.reservation_bytes, limits.unknown.reservation_bytes.is_none()),
@@ -129,7 +131,7 @@ impl Spec {
         let has_processes = has(|now| now.tasks.is_some());
         let processes = limits
             .filter(|_| has_processes)
-            .map(|limits| Limit { limit: limit(limits.pids, limits.unknown.pids.is_none()) });
+            .map(|limits| Limit { limit: limits.unknown.pids.is_none().then(|| limits.pids.unwrap_or(MAX)) });
         Self {
             // A kubelet starts what it makes, and nobody tells the two times apart.
             creation_time: started_at.clone(),

@@ -164,6 +164,12 @@ struct Faults {
     pgmajfault: Option<u64>,
 }
 
+impl Faults {
+    fn new([pgfault, pgmajfault]: [Option<u64>; 2]) -> Option<Self> {
+        (pgfault.is_some() || pgmajfault.is_some()).then_some(Self { pgfault, pgmajfault })
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct MemoryEvents {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,7 +230,8 @@ struct PsiTime {
 
 impl Stat {
     pub(super) fn new(sample: &Sample, devices: &Devices, reader: Reader) -> Self {
-        let Sample { at, cpu, memory, disks, network, tasks, pressure, percpu, memory_stat } = sample;
+        let Sample { at, cpu, memory, disks, network, tasks, pressure, percpu, memory_stat, own_faults } =
+            sample;
         let v1 = reader == Reader::Of(Shape::V1);
         let diskio = disks.as_deref().map(|disks| DiskIo {
             io_service_bytes: each(disks, devices, |it| (it.read_bytes, it.write_bytes)),
@@ -253,7 +260,9 @@ impl Stat {
             cpu: cpu.as_ref().map(|cpu| of_cpu(cpu, percpu, pressure.cpu)),
             cpu_inst: cpu.as_ref().filter(|_| !v1).and_then(nanocores),
             diskio,
-            memory: memory.as_ref().map(|memory| of_memory(memory, memory_stat, pressure.memory)),
+            memory: memory
+                .as_ref()
+                .map(|memory| of_memory(memory, memory_stat, *own_faults, pressure.memory)),
             network: network.as_ref().map(|network| of_network(network, v1)),
             processes: processes.filter(|_| reader != Reader::Machine),
             oom_events: memory.and_then(|memory| memory.oom_kills).filter(|_| v1),
@@ -305,11 +314,9 @@ fn each(
 fn of_memory(
     memory: &MemoryCounters,
     details: &BTreeMap<&'static str, u64>,
+    own_faults: [Option<u64>; 2],
     pressure: Option<Stall>,
 ) -> Memory {
-    let faults = Faults { pgfault: memory.page_faults, pgmajfault: memory.major_page_faults };
-    // The kernel counts those of the whole hierarchy, and so does cAdvisor under both names.
-    let faults = (faults.pgfault.is_some() || faults.pgmajfault.is_some()).then_some(faults);
     Memory {
         usage: memory.usage_bytes,
         max_usage: memory.peak_bytes,
@@ -319,8 +326,8 @@ fn of_memory(
         working_set: memory.working_set_bytes(),
         total_inactive_file: memory.inactive_file_bytes,
         failcnt: memory.limit_hits,
-        container_data: faults,
-        hierarchical_data: faults,
+        container_data: Faults::new(own_faults),
+        hierarchical_data: Faults::new([memory.page_faults, memory.major_page_faults]),
         events: memory.limit_hits.map(|max| MemoryEvents { high: memory.high_hits, max }),
         psi: pressure.map(psi),
         details: details.clone(),

@@ -124,6 +124,7 @@ mod tests {
             at: WallTime::from_unix_nanos(1_795_222_923_000_000_000),
             cpu: None,
             memory: Some(memory),
+            own_faults: [None; 2],
             disks: None,
             network: None,
             tasks: None,

@@ -34,6 +34,7 @@ pub(super) fn version(machine: &Machine) -> Value {
 pub(super) fn info(snapshot: &Snapshot, machine: &Machine) -> Value {
     let all = items(snapshot, true);
     let running = all.iter().filter(|item| item.state == State::Running).count();
+    let can_limit = Limited::of(snapshot);
     let mut document = json!({
         "ID": &*snapshot.node_name,
         "Name": &*snapshot.node_name,
@@ -48,15 +49,18 @@ pub(super) fn info(snapshot: &Snapshot, machine: &Machine) -> Value {
         "Labels": [],
         "Debug": false,
         "ExperimentalBuild": false,
-        // What is accounted can be limited.
-        "MemoryLimit": some(snapshot, |cgroup| cgroup.memory.is_ok()),
-        "SwapLimit": some(snapshot, |cgroup| {
-            cgroup.memory.as_ref().is_ok_and(|memory| memory.value.swap_bytes.is_some())
-        }),
-        "CpuCfsPeriod": some(snapshot, is_throttled),
-        "CpuCfsQuota": some(snapshot, is_throttled),
-        "PidsLimit": some(snapshot, |cgroup| cgroup.pids.is_ok()),
+        "MemoryLimit": can_limit.memory,
+        "SwapLimit": can_limit.swap,
+        "CpuCfsPeriod": can_limit.quota,
+        "CpuCfsQuota": can_limit.quota,
+        "CPUShares": can_limit.shares,
+        "PidsLimit": can_limit.pids,
+        "OomKillDisable": machine.memory_cgroups == Some(CgroupVersion::V1),
+        "Warnings": warnings(snapshot, &can_limit),
     });
+    if let Some(forwards) = snapshot.node.forwards_ipv4 {
+        document["IPv4Forwarding"] = forwards.into();
+    }
     if let Ok(cpu) = &snapshot.node.cpu {
         document["NCPU"] = cpu.value.cores.into();
     }
@@ -77,6 +81,45 @@ pub(super) fn info(snapshot: &Snapshot, machine: &Machine) -> Value {
         document["CgroupDriver"] = if pod.cgroup.path.is_slice() { "systemd" } else { "cgroupfs" }.into();
     }
     document
+}
+
+/// What of a pod can be limited here: what is accounted can.
+struct Limited {
+    memory: bool,
+    swap: bool,
+    quota: bool,
+    shares: bool,
+    pids: bool,
+}
+
+impl Limited {
+    fn of(snapshot: &Snapshot) -> Self {
+        let has_swap = |cgroup: &CgroupFigures| {
+            cgroup.memory.as_ref().is_ok_and(|memory| memory.value.swap_bytes.is_some())
+        };
+        Self {
+            memory: some(snapshot, |cgroup| cgroup.memory.is_ok()),
+            swap: some(snapshot, has_swap),
+            quota: some(snapshot, is_throttled),
+            shares: some(snapshot, |cgroup| cgroup.limits.cpu_shares.is_some()),
+            pids: some(snapshot, |cgroup| cgroup.pids.is_ok()),
+        }
+    }
+}
+
+/// In the Engine's words. Without any the docker CLI makes its own, of each key that is false or not there.
+fn warnings(snapshot: &Snapshot, can_limit: &Limited) -> Vec<&'static str> {
+    let unknown = "WARNING: podvitals does not know whether CPU sets and iptables on bridges are supported";
+    let told = [
+        (!can_limit.memory, "WARNING: No memory limit support"),
+        (!can_limit.swap, "WARNING: No swap limit support"),
+        (!can_limit.quota, "WARNING: No cpu cfs quota support"),
+        (!can_limit.quota, "WARNING: No cpu cfs period support"),
+        (!can_limit.shares, "WARNING: No cpu shares support"),
+        (snapshot.node.forwards_ipv4 == Some(false), "WARNING: IPv4 forwarding is disabled"),
+        (true, unknown),
+    ];
+    told.into_iter().filter(|(holds, _)| *holds).map(|(_, warning)| warning).collect()
 }
 
 fn some(snapshot: &Snapshot, holds: impl Fn(&CgroupFigures) -> bool) -> bool {

@@ -23,7 +23,8 @@ use super::super::native::pods::{in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
 use super::super::sheets::Sheets;
-use super::cadvisor_table::{DISKS, INTERFACES, MACHINE, PER_CGROUP, SCRAPE_ERRORS, USAGE};
+use super::cadvisor_machine::{MACHINE, Places};
+use super::cadvisor_table::{DISKS, INTERFACES, PER_CGROUP, USAGE};
 use super::halves::Hand;
 use super::row::Row;
 use super::{Document, Read, Rows, Scribe, Section, device_paths, sections};
@@ -84,9 +85,8 @@ impl Document for Cadvisor<'_> {
 
     fn write<W: Writer>(&self, writer: impl Fn(Vec<u8>) -> W + Sync, sheets: Sheets) -> Sheets {
         let Self { snapshot, machine, how } = *self;
-        let mut shelf = W::shelf(3 + snapshot.pods.len() + snapshot.containers.len());
-        let nothing = shelf.put(&[]);
-        let boot = machine.boot_id.as_deref().map_or(nothing, |id| shelf.put(&[("boot_id", id)]));
+        let mut shelf = W::shelf(4 + snapshot.pods.len() + snapshot.containers.len());
+        let places = Places::new(machine, &mut shelf);
         let node = node_cgroup::now(snapshot);
         let rows = all_rows(snapshot, &node, &mut shelf);
         let (rows, shelf) = (&rows[..], &shelf);
@@ -94,8 +94,7 @@ impl Document for Cadvisor<'_> {
         // A guess: one interface and one disk a row.
         all.push(Section::new(INTERFACES.len() * rows.len(), |scribe| scribe.interfaces(shelf, rows)));
         all.push(Section::new(DISKS.len() * rows.len(), |scribe| scribe.disks(shelf, rows)));
-        let places = [shelf.at(boot), shelf.at(nothing)];
-        all.push(Section::new(MACHINE.len(), move |scribe| scribe.machine(machine, places)));
+        all.push(Section::new(MACHINE.len(), move |scribe| scribe.machine(machine, &places, shelf)));
         let begin = |sheet| {
             let How { full, timestamps } = how;
             Scribe { full, timestamps, ..Scribe::new(writer(sheet), snapshot) }
@@ -248,22 +247,6 @@ impl<W: Writer> Scribe<'_, W> {
             if let Some(value) = of(part) {
                 self.sample(labels, Read { value: Value::Integer(value), at: Some(at), created: None });
             }
-        }
-    }
-
-    fn machine(&mut self, machine: &Machine, [boot, nothing]: [Labels<'_>; 2]) {
-        for (family, of) in MACHINE {
-            self.writer.family(family);
-            if let Some(value) = of(&self.snapshot.node, machine) {
-                self.sample(boot, Read::plain(Value::Integer(value as u64)));
-            }
-        }
-        // Of a container that cannot be read there is no row: only the node as a whole may fail.
-        let node = &self.snapshot.node;
-        let failed = [false, node.cpu.is_err() || node.memory.is_err()];
-        for (family, failed) in SCRAPE_ERRORS.iter().zip(failed) {
-            self.writer.family(family);
-            self.sample(nothing, Read::plain(Value::Integer(u64::from(failed))));
         }
     }
 }

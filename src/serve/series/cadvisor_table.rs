@@ -10,8 +10,6 @@ use super::super::time::microseconds;
 use super::row::{Of, Row};
 use super::{Part, Series, full, lean, series};
 use crate::model::counters::{CpuQuota, IoCounters, NetworkCounters};
-use crate::model::machine::Machine;
-use crate::model::snapshot::NodeFigures;
 
 const COUNTER: Kind = Kind::Counter;
 const GAUGE: Kind = Kind::Gauge;
@@ -20,6 +18,8 @@ const fn failures(extra: &'static [(&'static str, &'static str)], full: bool, of
     Part { extra, full, of }
 }
 
+const OWN_FAULTS: Of = Of::MemoryStat(memory_stat::OWN_PAGE_FAULTS);
+const OWN_MAJOR_FAULTS: Of = Of::MemoryStat(memory_stat::OWN_MAJOR_PAGE_FAULTS);
 const PAGE_FAULTS: Of = Of::Memory(|it| it.page_faults);
 const MAJOR_PAGE_FAULTS: Of = Of::Memory(|it| it.major_page_faults);
 
@@ -209,9 +209,9 @@ pub(super) const PER_CGROUP: &[Series] = &[
         "container_memory_failures_total",
         "Cumulative count of memory allocation failures.",
         &[
-            failures(&[("failure_type", "pgfault"), ("scope", "container")], false, PAGE_FAULTS),
+            failures(&[("failure_type", "pgfault"), ("scope", "container")], false, OWN_FAULTS),
             failures(&[("failure_type", "pgfault"), ("scope", "hierarchy")], true, PAGE_FAULTS),
-            failures(&[("failure_type", "pgmajfault"), ("scope", "container")], false, MAJOR_PAGE_FAULTS),
+            failures(&[("failure_type", "pgmajfault"), ("scope", "container")], false, OWN_MAJOR_FAULTS),
             failures(&[("failure_type", "pgmajfault"), ("scope", "hierarchy")], true, MAJOR_PAGE_FAULTS),
         ],
     ),
@@ -406,39 +406,3 @@ pub(super) const DISKS: &[(Family, OfDisk)] = &[
 /// Of each disk and operation, in the full profile.
 pub(super) const USAGE: Family =
     Family::new(COUNTER, "container_blkio_device_usage_total", "Blkio Device bytes usage");
-
-type OfNode = fn(&NodeFigures, &Machine) -> Option<usize>;
-
-/// Of the node.
-pub(super) const MACHINE: &[(Family, OfNode)] = &[
-    (Family::new(GAUGE, "machine_cpu_cores", "Number of logical CPU cores."), |node, _| {
-        node.cpu.as_ref().ok().map(|cpu| cpu.value.cores as usize)
-    }),
-    (Family::new(GAUGE, "machine_cpu_physical_cores", "Number of physical CPU cores."), |_, machine| {
-        machine.processors.cores
-    }),
-    (Family::new(GAUGE, "machine_cpu_sockets", "Number of CPU sockets."), |_, machine| {
-        machine.processors.sockets
-    }),
-    (Family::new(GAUGE, "machine_memory_bytes", "Amount of memory installed on the machine."), |node, _| {
-        usize::try_from(node.memory.as_ref().ok()?.value.total_bytes).ok()
-    }),
-    (
-        Family::new(GAUGE, "machine_swap_bytes", "Amount of swap memory available on the machine."),
-        |node, _| usize::try_from(node.memory.as_ref().ok()?.value.swap_total_bytes).ok(),
-    ),
-];
-
-/// 1 if what it is about could not be read.
-pub(super) const SCRAPE_ERRORS: [Family; 2] = [
-    Family::new(
-        GAUGE,
-        "container_scrape_error",
-        "1 if there was an error while getting container metrics, 0 otherwise",
-    ),
-    Family::new(
-        GAUGE,
-        "machine_scrape_error",
-        "1 if there was an error while getting machine metrics, 0 otherwise.",
-    ),
-];
