@@ -11,6 +11,12 @@ pub fn monotonic() -> Monotonic {
     Monotonic::from_nanos(nanos(ClockId::Monotonic))
 }
 
+/// Time since the node was started, in which the kernel counts when a process was (`CLOCK_BOOTTIME`): unlike the
+/// monotonic clock it goes on while the machine sleeps.
+pub fn since_boot() -> Duration {
+    Duration::from_nanos(nanos(ClockId::Boottime))
+}
+
 /// Both clocks now.
 ///
 /// They are read one after the other, and on a busy machine another thread may have the processor for

@@ -6,14 +6,16 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use procfs::prelude::FromRead;
 
 use super::cgroup::{blkio, names, pressure, tree, v1, v2};
-use super::{devices, facts, interfaces, net_dev, net_ip, netlink, node_files, process, text};
+use super::{devices, facts, interfaces, net_dev, net_ip, netlink, node_files, process, process_table, text};
 use crate::model::counters::ThrottlingCounters;
 use crate::model::details::{DetailRows, Details, MemoryKeys};
 use crate::model::target::CgroupPath;
+use crate::model::time::ClockPair;
 
 pub use super::units_check::units;
 
@@ -76,6 +78,11 @@ pub fn net_dev(text: &[u8]) {
 
 /// `/proc/<pid>/cgroup`.
 pub fn cgroup_procfile(text: &[u8]) {
+    let ids = process_table::ids_of(process::CgroupLines::of(text));
+    let said = |id: &str| {
+        process::CgroupLines::of(text).any(|line| line.contains(id) || line.replace('_', "-").contains(id))
+    };
+    assert!(ids.pod.is_none_or(|uid| said(uid.as_str())) && ids.container.is_none_or(|id| said(id.as_str())));
     for line in process::CgroupLines::of(text) {
         let (uid, id) = names::ids_in_cgroup_line(line);
         assert!(id.is_none_or(|id| id.as_str().len() == 64 && line.contains(id.as_str())));
@@ -257,12 +264,21 @@ pub fn psi(text: &[u8]) {
 
 /// `/proc/<pid>/stat`, whose command may hold anything.
 pub fn pid_stat(text: &[u8]) {
+    let units = process_table::Units { hertz: 100, page: 4096 };
+    let listed =
+        |text| process_table::parse_stat(text, units, Duration::from_secs(1 << 40), ClockPair::default());
+    if let Some(process) = listed(text) {
+        let pid = process.pid.to_string();
+        assert!(text.starts_with(pid.as_bytes()) || text.starts_with(b"0"), "{process:?}");
+        assert_eq!(process::parse_state(text).map(char::from), Some(process.state));
+    }
     let state = process::parse_state(text);
     assert!(state.is_none() || text.contains(&b')'));
     // A line; in what comm may hold besides is no room for twenty fields.
     let start = process::parse_start(text);
     let one_line = text.iter().position(|&byte| byte == b'\n') == text.len().checked_sub(1);
     for cut in cuts(text).filter(|_| one_line) {
+        assert_eq!(listed(&text[..cut]), None, "cut at {cut}");
         let half = process::parse_start(&text[..cut]);
         assert!(half.is_none() || start.is_none() || half == start, "cut at {cut}: {half:?}, not {start:?}");
     }

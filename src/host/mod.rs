@@ -23,6 +23,7 @@ mod node_load;
 mod node_network;
 mod proc_scan;
 pub mod process;
+pub mod process_table;
 pub mod processors;
 pub mod read;
 mod syscall;

@@ -2,8 +2,8 @@
 //!
 //! A value travels through them in this order: sources of names tell [`identity`], resolving turns it
 //! into [`target`]s, one [`sweep`] reads [`counters`] from every target, and the [`snapshot`] is what
-//! readers see, spelled as a [`document`] on the wire; [`history`] is what it was in the last minutes. [`health`]
-//! is what podvitals says of itself.
+//! readers see, spelled as a [`document`] on the wire; [`history`] is what it was in the last minutes. [`processes`] are
+//! listed beside it, when somebody asks for them. [`health`] is what podvitals says of itself.
 
 pub mod counters;
 pub mod details;
@@ -12,6 +12,7 @@ pub mod health;
 pub mod history;
 pub mod identity;
 pub mod machine;
+pub mod processes;
 pub mod snapshot;
 pub mod sweep;
 pub mod target;
