@@ -55,6 +55,8 @@ mod node;
 mod parts;
 #[path = "http/past.rs"]
 mod past;
+#[path = "http/processes.rs"]
+mod processes;
 #[path = "http/routes.rs"]
 mod routes;
 #[path = "http/secure.rs"]

@@ -4,10 +4,12 @@
 //!   thread "resolver"   cgroup events, names, lost targets ──► targets
 //!   thread "sampler"    targets ──► sweep ──► rates ──► snapshot, at a fixed phase
 //!   tokio               discover (names), serve (readers), the watchdog
+//!   thread "processes"  while a reader waits for it: one look through /proc ──► the processes of the node
 //! ```
 //!
-//! The two threads never wait for a socket, and nobody waits for them: values cross in channels.
+//! The first two never wait for a socket, and nobody waits for them: values cross in channels.
 
+mod listing;
 mod naming;
 mod resolving;
 mod sampling;
@@ -266,6 +268,7 @@ impl Engine {
             health: health.clone(),
             listing: config.interval,
         };
+        let of_processes = root.clone();
         let recorder = Recorder::new(config.history, config.interval);
         let history = recorder.shelf().clone();
         if !history.is_off() {
@@ -299,6 +302,9 @@ impl Engine {
         };
         naming::follow(sources, following);
 
+        let (processes, lister) = serve::process_lane(listing::PATIENCE);
+        tokio::spawn(listing::run(lister, of_processes, health.clone(), stopping.subscribe()));
+
         let published = Published {
             snapshot,
             targets,
@@ -311,6 +317,7 @@ impl Engine {
             machine: Arc::new(machine),
             cadvisor_full: config.profile == Profile::CadvisorFull,
             docker_percpu: config.docker_percpu,
+            processes,
         };
         Ok(Self { published, stopping, mailbox, sampler })
     }

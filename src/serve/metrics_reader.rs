@@ -86,6 +86,7 @@ fn published(health: Arc<Health>) -> Published {
         machine: Arc::default(),
         cadvisor_full: false,
         docker_percpu: false,
+        processes: super::processes::ProcessLane::default(),
     }
 }
 

@@ -44,6 +44,7 @@ mod paper;
 mod past;
 mod pod_list;
 mod probes;
+mod processes;
 mod query;
 mod reply;
 mod resource;
@@ -88,6 +89,7 @@ use crate::model::time::{ClockPair, WallTime};
 pub use self::desk::{Answer, Desk};
 pub use self::limits::Limits;
 pub use self::listen::{Bound, ServeError, bind};
+pub use self::processes::{Listing, ProcessLane, ProcessLister, YOUNG, process_lane};
 pub use self::sheets::Sheets;
 pub use self::tls::TlsError;
 
@@ -116,6 +118,8 @@ pub struct Published {
     pub cadvisor_full: bool,
     /// Docker's clients are told CPU time by CPU, in equal parts that nobody measured.
     pub docker_percpu: bool,
+    /// Where the processes of the node are asked for.
+    pub processes: ProcessLane,
 }
 
 /// How https addresses are served, and to whom.

@@ -225,6 +225,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("/api/v2.1/machinestats", "the node's last samples", &["count"], Answer::Json),
     route("/api/v2.1/spec/{cgroup}", "what a cgroup is and may use", NAMES, Answer::Json),
     route("/api/v2.1/summary/{cgroup}", "its last minute, hour and day", NAMES, Answer::Json),
+    route("/api/v2.0/ps/{cgroup}", "the processes in it, as ps prints them", &["type"], Answer::Json),
     route("/api/v2.1/attributes", "the node, and who answers", &[], Answer::Json),
     route("/openapi.json", "this API, for machines", &[], Answer::Json),
 ];
@@ -348,10 +349,10 @@ fn cadvisor(app: &Arc<App>) -> Routes {
         cadvisor::Path::of(path.as_str()).ok_or_else(warp::reject::not_found)
     });
     let sent = warp::ext::optional::<cadvisor::Sent>();
-    let answer = |path: cadvisor::Path, sent: Option<cadvisor::Sent>, app: Arc<App>, asked: Asked| {
-        cadvisor::reply(&app, asked, &path, sent.as_ref())
+    let answer = async |path: cadvisor::Path, sent: Option<cadvisor::Sent>, app: Arc<App>, asked: Asked| {
+        cadvisor::reply(&app, asked, &path, sent.as_ref()).await
     };
-    route.and(sent).and(asked(app)).map(answer).boxed()
+    route.and(sent).and(asked(app)).then(answer).boxed()
 }
 
 type Path = BoxedFilter<()>;

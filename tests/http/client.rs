@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use super::earlier;
 use super::node::{self, PROCESS_START, SECOND, SWEEP_AT, SWEEP_WALL};
 use super::past;
+use super::processes;
 
 /// Nothing here takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,6 +110,7 @@ pub(crate) fn server_showing(
         machine: earlier::machine(),
         cadvisor_full: false,
         docker_percpu: false,
+        processes: processes::any_lane(),
     };
     change(&mut published);
     health.last_sweep_at.store(SWEEP_AT + 3_120_000, Ordering::SeqCst);

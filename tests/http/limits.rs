@@ -92,6 +92,7 @@ async fn a_unix_socket_serves_the_same_under_any_name() {
         machine: earlier::machine(),
         cadvisor_full: false,
         docker_percpu: false,
+        processes: podvitals::serve::ProcessLane::default(),
     };
     let task = tokio::spawn(podvitals::serve::run(bound, published, stopped));
     let mut stream = UnixStream::connect(&path).await.unwrap();

@@ -69,6 +69,54 @@ async fn both(daemon: &Daemon, of: &Container, pod: &Pod) -> (Value, PodList) {
     }
 }
 
+/// The processes of a container with one of them, as `ps` and the scheduler's account have it.
+fn processes(daemon: &Daemon, of: &Container, pod: &Pod) {
+    let run = || -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", of.pid())).unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    let pid = of.pid().to_string();
+    let columns = ["-o", "ppid=,stime=,stat=,comm=,vsz=", "-p", pid.as_str()];
+    let before = run();
+    let list = get(daemon, &format!("/api/v2.0/ps{}", name(of, pod)));
+    let after = run();
+    let printed = std::process::Command::new("ps").args(columns).env("TZ", "UTC").output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let [parent, start, state, command, kib] = printed.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{printed:?}")
+    };
+    let [process] = &list.as_array().unwrap()[..] else { panic!("not one: {list}") };
+    println!("       {process}");
+    assert_eq!(process["pid"], of.pid());
+    assert_eq!(process["parent_pid"], parent.parse::<u32>().unwrap());
+    assert_eq!(process["cmd"], command);
+    // It counts from the whole second at which the machine was started.
+    let minutes = |text: &str| -> i32 {
+        let (hours, minutes) = text.split_once(':').unwrap_or_else(|| panic!("{text}"));
+        hours.parse::<i32>().unwrap() * 60 + minutes.parse::<i32>().unwrap()
+    };
+    let apart = minutes(process["start_time"].as_str().unwrap()) - minutes(start);
+    assert!((-1..=1).contains(&apart) || apart.abs() == 1439, "{process}: {printed}");
+    // It runs and waits in turn; what it leads it goes on leading.
+    assert_eq!(process["status"].as_str().unwrap()[1..], state[1..], "{printed}");
+    assert_eq!(process["virtual_size"], kib.parse::<u64>().unwrap() * 1024);
+    assert!(process["rss"].as_u64().unwrap() > 0 && process["percent_cpu"].as_f64().unwrap() > 1.0);
+    let time = process["running_time"].as_str().unwrap().rsplit(':').map(|it| it.parse::<u64>().unwrap());
+    let told: u64 = time.zip([1, 60, 3600]).map(|(number, unit)| number * unit).sum();
+    // A list may be some seconds old, and the kernel splits CPU time into ticks.
+    let (least, most) = (before.saturating_sub(6_000_000_000) / 1_000_000_000, after / 1_000_000_000 + 1);
+    assert!((least..=most).contains(&told), "{least} ≤ {told} ≤ {most}");
+    // Its pod has it, and so has the node, where it says in what it is.
+    let pids = |list: &Value| -> Vec<u64> {
+        list.as_array().unwrap().iter().map(|it| it["pid"].as_u64().unwrap()).collect()
+    };
+    let whole = pids(&get(daemon, &format!("/api/v2.0/ps{}", pod.cgroup())));
+    let node = pids(&get(daemon, "/api/v2.0/ps/"));
+    assert!(whole.contains(&of.pid().into()) && whole.len() >= 3, "{whole:?}");
+    assert!(whole.iter().all(|pid| node.contains(pid)) && node.contains(&std::process::id().into()));
+    assert!(!whole.contains(&std::process::id().into()));
+}
+
 pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_node(stage: Arc<Stage>) {
     let testbed = &stage.testbed;
     let made = testbed.pod("rest").run().await.unwrap();
@@ -111,6 +159,8 @@ pub(crate) async fn figures_are_our_own_and_the_kernel_s_under_the_names_of_the_
         let derived = (used(now) - used(before)) as f64 / window;
         println!("       {who}: {derived:.0} nanocores from two samples, {nanocores} in the second");
         assert!((derived - nanocores).abs() < 0.01 * derived && derived > 1e7, "{derived} {nanocores}");
+
+        processes(daemon, &burner, &made);
 
         // The pod's own cgroup, and its network on the sandbox alone.
         let whole = pod(&list, made.uid());

@@ -168,6 +168,10 @@ pub(crate) async fn hidepid_takes_the_network_with_its_reason_and_gives_it_back(
         );
         assert!(shown.cpu.is_some() && shown.memory.is_some());
         assert_eq!(logged(daemon, "hidepid"), 1, "{}", daemon.log());
+        // Its own user's processes are no list of the node's.
+        let answer = daemon.get("/api/v2.0/ps/");
+        assert_eq!(answer.status, 500, "{}", answer.body);
+        assert!(answer.body.contains("mounted with hidepid"), "{}", answer.body);
     }
     all.iter().for_each(|(_, proc, daemon, _)| remount(daemon, proc, "0"));
     for (_, proc, daemon, watcher) in all {

@@ -20,7 +20,7 @@ use crate::model::snapshot::{ContainerFigures, Snapshot};
 use crate::model::target::ContainerTarget;
 
 /// Where Docker has its containers, and nobody else.
-const DOCKER: &str = "/docker";
+pub(super) const DOCKER: &str = "/docker";
 
 /// One cgroup under the name it is shown by.
 #[derive(Clone)]
@@ -134,8 +134,18 @@ pub(super) fn find_recursive<'a>(snapshot: &'a Snapshot, name: &str) -> Result<V
 
 /// Containers and sandboxes: those that Docker would have. What has no figures is left out, as above.
 pub(super) fn containers(snapshot: &Snapshot) -> Vec<Cgroup<'_>> {
+    with_id(snapshot).into_iter().filter(|cgroup| has_figures(snapshot, cgroup)).collect()
+}
+
+/// Containers and sandboxes, with figures or without.
+pub(super) fn with_id(snapshot: &Snapshot) -> Vec<Cgroup<'_>> {
+    all(snapshot).into_iter().filter(|cgroup| cgroup.id().is_some()).collect()
+}
+
+/// All that lies there, with figures or without.
+pub(super) fn at_or_below<'a>(snapshot: &'a Snapshot, name: &str) -> Vec<Cgroup<'a>> {
     let all = all(snapshot).into_iter();
-    all.filter(|cgroup| cgroup.id().is_some() && has_figures(snapshot, cgroup)).collect()
+    all.filter(|cgroup| cgroup.name == name || is_below(&cgroup.name, name)).collect()
 }
 
 /// Of a sandbox nothing is read but the network, which is not its own on the node's, and may be absent.

@@ -11,12 +11,13 @@
 //!
 //! # What cAdvisor would say and nobody tells us
 //! It runs as root and looks into each process and file system; this process does neither. What that would take
-//! is left out, or in the schema's own word for none. A GET reads nothing: `max_age` changes nothing, and `ps`
-//! lists no process, since a sweep looks at cgroups and not at what runs in them.
+//! is left out, or in the schema's own word for none. A GET reads nothing: `max_age` changes nothing, and `ps` waits
+//! for a list that somebody else makes, once for all who ask (`processes`).
 
 mod cgroups;
 mod events;
 mod machine;
+mod processes;
 mod request;
 mod sample;
 mod spec;
@@ -67,7 +68,17 @@ const KILLS_OF_A_POD: usize = 128;
 const LARGEST: usize = 3072;
 
 /// The answer to one of them.
-pub(super) fn reply(app: &Arc<App>, mut asked: Asked, path: &Path, sent: Option<&Sent>) -> Reply {
+pub(super) async fn reply(app: &Arc<App>, asked: Asked, path: &Path, sent: Option<&Sent>) -> Reply {
+    match path {
+        Path::Known(call) if call.kind == "ps" => {
+            processes::reply(app, &asked, call).await.unwrap_or_else(worded)
+        }
+        path => at_once(app, asked, path, sent),
+    }
+}
+
+/// The answer, where it waits for nobody.
+fn at_once(app: &Arc<App>, mut asked: Asked, path: &Path, sent: Option<&Sent>) -> Reply {
     let list = |text: String| bare(StatusCode::BAD_REQUEST, text.into(), TEXT, Keep::Never);
     let call = match path {
         Path::Versions => return list(Path::versions()),
@@ -227,7 +238,6 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
             json(&each(&found, |cgroup| Some(Spec::new(snapshot, &app.published.machine, cgroup, true))))
         }),
         "appmetrics" => few(&|| json(&each(&found, |_| Some(object!({}))))),
-        "ps" => few(&|| json(&object!([]))),
         "summary" => {
             few(&|| json(&each(&found, |cgroup| Summary::of(snapshot, &app.published.history, cgroup))))
         }

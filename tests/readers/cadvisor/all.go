@@ -386,8 +386,21 @@ func (r *reader) withoutClient() {
 	}
 	var processes []v2.ProcessInfo
 	if r.raw("/api/v2.0/ps"+r.container, &processes) {
+		r.must(len(processes) > 0, "v2.0 ps: none")
 		for _, one := range processes {
-			r.must(one.Pid > 0, "v2.0 ps: %+v", one)
+			// What a container runs has a parent, memory and a name, unless it has ended and nobody has waited for it.
+			alive := !strings.HasPrefix(one.Status, "Z")
+			r.must(one.Pid > 0 && one.Ppid > 0 && one.Cmd != "" && one.User != "" && one.CgroupPath == "" &&
+				strings.Count(one.RunningTime, ":") == 2 && one.StartTime != "" && one.FdCount == 0 &&
+				(!alive || one.RSS > 0 && one.VirtualSize >= one.RSS && one.PercentMemory >= 0), "v2.0 ps: %+v", one)
+		}
+	}
+	var node []v2.ProcessInfo
+	if r.raw("/api/v2.0/ps/", &node) {
+		r.must(len(node) > len(processes), "v2.0 ps of the node: %d of %d", len(node), len(processes))
+		for _, one := range processes {
+			is := func(other v2.ProcessInfo) bool { return other.Pid == one.Pid }
+			r.must(slices.ContainsFunc(node, is), "v2.0 ps of the node: no %+v", one)
 		}
 	}
 	var storage []v2.FsInfo
