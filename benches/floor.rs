@@ -25,6 +25,7 @@ use podvitals::host::HostRoot;
 use podvitals::host::cgroup::layout::Layout;
 use podvitals::host::clock;
 use podvitals::model::health::Health;
+use podvitals::model::snapshot::Beside;
 use podvitals::model::snapshot::Rates;
 use podvitals::model::sweep::Sweep;
 use podvitals::model::target::NetworkTarget;
@@ -236,7 +237,8 @@ impl Stages {
 
     fn publish(&mut self, sampler: &Sampler) {
         rate::rates(&self.earlier, &self.later, &mut self.index, &mut self.rates);
-        let snapshot = self.aggregator.fold(&self.later, &self.rates, sampler.device_names());
+        let beside = Beside { device_names: sampler.device_names(), ..Beside::default() };
+        let snapshot = self.aggregator.fold(&self.later, &self.rates, beside);
         std::hint::black_box(Arc::new(snapshot));
         std::mem::swap(&mut self.earlier, &mut self.later);
     }

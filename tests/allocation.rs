@@ -27,6 +27,7 @@ use podvitals::host::process;
 use podvitals::model::health::Health;
 use podvitals::model::identity::ContainerId;
 use podvitals::model::identity::PodUid;
+use podvitals::model::snapshot::Beside;
 use podvitals::model::snapshot::Rates;
 use podvitals::model::snapshot::Snapshot;
 use podvitals::model::sweep::Sweep;
@@ -187,6 +188,7 @@ fn steady_state(containers: usize) -> ([u64; 3], Arc<Snapshot>) {
     let mut sampler = Sampler::new(root.clone(), layout, interval, 100_000, Arc::new(Health::default()));
     let mut aggregator = Aggregator::new("n1".into(), WallTime::default(), interval, true);
     let (mut earlier, mut later) = (Sweep::default(), Sweep::default());
+    let beside = |sampler: &Sampler| Beside { device_names: sampler.device_names(), ..Beside::default() };
     let (mut index, mut rates) = (rate::Index::default(), Rates::default());
     sampler.retarget(targets(&root, containers), &mut earlier);
     let mut recorder = Recorder::new(Duration::from_secs(5), interval);
@@ -198,8 +200,7 @@ fn steady_state(containers: usize) -> ([u64; 3], Arc<Snapshot>) {
             sampler.sweep(tick, &mut later);
             rate::rates(&earlier, &later, &mut index, &mut rates);
         });
-        let (published, snapshot) =
-            blocks_of(|| Arc::new(aggregator.fold(&later, &rates, sampler.device_names())));
+        let (published, snapshot) = blocks_of(|| Arc::new(aggregator.fold(&later, &rates, beside(&sampler))));
         assert_eq!(snapshot.containers.len(), containers, "every container is read");
         let cpu = snapshot.containers[0].cgroup.cpu.as_ref().unwrap();
         assert_eq!(cpu.value.counters.usage, Duration::from_nanos(7_024_760_000));

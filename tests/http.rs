@@ -27,6 +27,8 @@ mod docker_events;
 mod earlier;
 #[path = "http/exposition.rs"]
 mod exposition;
+#[path = "http/file_systems.rs"]
+mod file_systems;
 #[path = "http/heapster.rs"]
 mod heapster;
 #[path = "http/hostile.rs"]

@@ -12,8 +12,8 @@ from common import check, example, pods, until
 
 address, program = sys.argv[1:]
 
-# What kubeletstats makes of a kubelet's summary unless it is told otherwise; but for `filesystem.*`, which podvitals does
-# not read, and `memory.available`, which is there where there is a limit.
+# What kubeletstats makes of a kubelet's summary unless it is told otherwise; but for `filesystem.*`, which podvitals
+# knows of the node alone, and `memory.available`, which is there where there is a limit.
 OF_EACH = ["cpu.time", "cpu.usage", "memory.usage", "memory.working_set", "memory.rss", "memory.page_faults",
            "memory.major_page_faults"]
 OF_NETWORK = ["network.io", "network.errors"]
@@ -55,6 +55,7 @@ def wanted(there):
     """What both have to send of these pods, named as in `sent`."""
     stats = {(f"k8s.node.{metric}", None, None, None, None) for metric in [*OF_EACH, "memory.available"]}
     stats |= {(f"k8s.node.{metric}", None, None, None, way) for metric in OF_NETWORK for way in ("receive", "transmit")}
+    stats |= {(f"k8s.node.filesystem.{what}", None, None, None, None) for what in ("available", "capacity", "usage")}
     stats.add(("container.memory.available", "shop", "throttled", "app", None))
     for who, pod in there.items():
         stats |= {(f"k8s.pod.{metric}", *who, None, None) for metric in OF_EACH}

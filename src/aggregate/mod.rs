@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use crate::model::counters::IoCounters;
 use crate::model::counters::NetworkCounters;
+use crate::model::file_systems;
 use crate::model::identity::PodUid;
+use crate::model::snapshot::Beside;
 use crate::model::snapshot::Carried;
 use crate::model::snapshot::CgroupFigures;
 use crate::model::snapshot::CgroupRates;
 use crate::model::snapshot::ContainerFigures;
 use crate::model::snapshot::ContainersSum;
 use crate::model::snapshot::CpuFigures;
-use crate::model::snapshot::DeviceNames;
 use crate::model::snapshot::IoFigures;
 use crate::model::snapshot::NetworkFigures;
 use crate::model::snapshot::NodeFigures;
@@ -106,10 +107,10 @@ impl Aggregator {
         }
     }
 
-    /// One sweep and its rates make one snapshot.
-    pub fn fold(&mut self, sweep: &Sweep, rates: &Rates, device_names: Arc<DeviceNames>) -> Snapshot {
+    /// One sweep, its rates and what is known beside it make one snapshot.
+    pub fn fold(&mut self, sweep: &Sweep, rates: &Rates, beside: Beside) -> Snapshot {
         self.note_children(sweep);
-        let mut snapshot = self.empty(sweep, rates, device_names);
+        let mut snapshot = self.empty(sweep, rates, beside);
         let mut cgroups = sweep.cgroups.iter().zip(&rates.cgroups);
         let networks = sweep.networks.iter().zip(&rates.networks);
         let by_cpu = &rates.percpu_before;
@@ -157,7 +158,7 @@ impl Aggregator {
         snapshot
     }
 
-    fn empty(&self, sweep: &Sweep, rates: &Rates, device_names: Arc<DeviceNames>) -> Snapshot {
+    fn empty(&self, sweep: &Sweep, rates: &Rates, beside: Beside) -> Snapshot {
         let node = &sweep.node;
         Snapshot {
             process_start: self.process_start,
@@ -167,7 +168,7 @@ impl Aggregator {
             interval: self.interval,
             sweep: sweep.duration(),
             targets: sweep.targets.clone(),
-            device_names,
+            device_names: beside.device_names,
             pods: Vec::with_capacity(sweep.targets.pods.len()),
             containers: Vec::with_capacity(sweep.cgroups.len()),
             devices: sweep.devices.clone(),
@@ -181,6 +182,7 @@ impl Aggregator {
                 paging: node.paging,
                 pressure: node.pressure,
                 tasks: node.tasks,
+                file_systems: file_systems::as_of(sweep.finished, beside.file_systems),
                 rates: rates.node,
                 system: Vec::new(),
                 booted_at: node.booted_at,

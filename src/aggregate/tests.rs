@@ -110,7 +110,7 @@ fn fold(aggregator: &mut Aggregator, sweep: &Sweep) -> Snapshot {
         networks: vec![None; sweep.networks.len()],
         ..Default::default()
     };
-    aggregator.fold(sweep, &rates, Arc::default())
+    aggregator.fold(sweep, &rates, Beside::default())
 }
 
 fn written(snapshot: &Snapshot) -> u64 {

@@ -273,6 +273,7 @@ pub(super) fn snapshot(tick: u64, pods: &[Made], targets: &Arc<TargetSet>) -> Sn
             paging: Err(Unavailable::NotYet),
             pressure: Err(Unavailable::NotYet),
             tasks: Err(Unavailable::NotYet),
+            file_systems: Err(Unavailable::NotYet),
             rates: NodeRates::default(),
             system: Vec::new(),
             booted_at: None,

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod devices;
 pub mod error;
 pub mod facts;
+pub mod file_systems;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod interfaces;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::inotify::{self, WatchFlags};
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat, StatFs};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat, StatFs, StatVfs};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::path::Arg;
 
@@ -153,6 +153,11 @@ pub(super) fn add_watch(watches: impl AsFd, directory: &Path, events: WatchFlags
 /// The file system a path is on.
 pub(super) fn stat_file_system(path: impl Arg) -> Result<StatFs, Errno> {
     path.into_with_c_str(|path| call("statfs", || text(path), || rustix::fs::statfs(path)))
+}
+
+/// How much there is of it, and how much of that is free.
+pub(super) fn stat_vfs(path: impl Arg) -> Result<StatVfs, Errno> {
+    path.into_with_c_str(|path| call("statfs", || text(path), || rustix::fs::statvfs(path)))
 }
 
 /// Where a link leads.

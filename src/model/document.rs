@@ -632,10 +632,36 @@ documents! {
         pids?: Pids,
         /// `/proc/pressure`.
         pressure?: Pressure,
+        /// The node's own, as far as they are seen from where podvitals runs: statvfs(3).
+        file_systems?: Vec<FileSystem>,
         /// What the kubelet calls so: the cgroups of all pods together, of the kubelet, of the runtime.
         system_containers: Vec<SystemContainer>,
         /// Why what is absent is absent.
         unavailable: Reasons,
+    }
+    /// A file system of the node.
+    FileSystem {
+        /// When it was asked: every few seconds, beside the sweeps.
+        time_unix_nano: u64,
+        /// What is mounted: `/dev/vda1`.
+        device: String,
+        /// Its type: `ext4`. A `tmpfs` is memory and no disk.
+        #[serde(rename = "type")]
+        kind: String,
+        /// Where the node has it; absent where only a part of it is seen, from inside a container.
+        mount_point?: String,
+        /// What lies on it, as far as that can be told: `root`, `kubelet`, `images`, `containers`.
+        holds: Vec<String>,
+        /// All.
+        capacity_bytes: u64,
+        /// What all but root may still write.
+        available_bytes: u64,
+        /// Taken.
+        used_bytes: u64,
+        /// Inodes; absent where they are made as they are needed.
+        inodes?: u64,
+        /// Those that are free.
+        inodes_free?: u64,
     }
     /// A part of the node beside single pods.
     SystemContainer {

@@ -183,6 +183,8 @@ pub struct Health {
     pub last_sweep_at: AtomicU64,
     /// `CLOCK_MONOTONIC` nanoseconds at which the resolver woke; 0 while it waits for something to do.
     resolving_since: AtomicU64,
+    /// `CLOCK_MONOTONIC` nanoseconds at which file systems began to be asked; 0 while none is.
+    asking_since: AtomicU64,
     /// What the sampler is about to read: [`Self::begin_read`].
     reading: AtomicU64,
     /// Cgroups in the present targets.
@@ -275,10 +277,30 @@ impl Health {
 
     /// How long the resolver has been at what it does; zero while it waits.
     pub fn resolving_for(&self, now: Monotonic) -> Duration {
-        match self.resolving_since.load(Ordering::Acquire) {
-            0 => Duration::ZERO,
-            since => now.since(Monotonic::from_nanos(since)).unwrap_or_default(),
-        }
+        duration_since(&self.resolving_since, now)
+    }
+
+    /// The node's file systems are about to be asked.
+    pub fn begin_asking(&self, now: Monotonic) {
+        self.asking_since.store(now.as_nanos(), Ordering::Release);
+    }
+
+    /// All of them have answered.
+    pub fn end_asking(&self) {
+        self.asking_since.store(0, Ordering::Release);
+    }
+
+    /// How long one of them has not answered; zero while none is asked.
+    pub fn asking_for(&self, now: Monotonic) -> Duration {
+        duration_since(&self.asking_since, now)
+    }
+}
+
+/// Of an instant that is 0 while nothing is under way.
+fn duration_since(instant: &AtomicU64, now: Monotonic) -> Duration {
+    match instant.load(Ordering::Acquire) {
+        0 => Duration::ZERO,
+        since => now.since(Monotonic::from_nanos(since)).unwrap_or_default(),
     }
 }
 

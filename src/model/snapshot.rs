@@ -10,6 +10,7 @@ use super::counters::{
     PressureCounters,
 };
 use super::details::{DetailRows, Details};
+use super::file_systems::FileSystems;
 use super::sweep::{NetworkSource, NodeCpu, NodeMemory, NodePaging, NodeTasks, Reading, Stamped};
 use super::target::{SystemContainer, TargetSet};
 use super::time::{ClockPair, Monotonic, WallTime};
@@ -220,6 +221,8 @@ pub struct NodeFigures {
     pub pressure: Reading<PressureCounters>,
     /// Processes and threads.
     pub tasks: Reading<NodeTasks>,
+    /// Read every few seconds, beside the sweeps: with an instant of their own.
+    pub file_systems: Reading<FileSystems>,
     /// Per second.
     pub rates: NodeRates,
     /// What of the node is neither a pod nor all of it: the kubelet's system containers.
@@ -270,6 +273,21 @@ pub struct Snapshot {
     pub details: Details,
     /// The node itself.
     pub node: NodeFigures,
+}
+
+/// What goes into a snapshot besides what its sweep read.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Names of block devices.
+    pub device_names: Arc<DeviceNames>,
+    /// As they were when they were asked last.
+    pub file_systems: Reading<FileSystems>,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self { device_names: Arc::default(), file_systems: Err(Unavailable::NotYet) }
+    }
 }
 
 /// What the node calls its block devices.

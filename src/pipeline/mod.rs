@@ -3,12 +3,15 @@
 //! ```text
 //!   thread "resolver"   cgroup events, names, lost targets ──► targets
 //!   thread "sampler"    targets ──► sweep ──► rates ──► snapshot, at a fixed phase
+//!   thread "asker"      how full the node's file systems are ──► what the next sweeps show
 //!   tokio               discover (names), serve (readers), the watchdog
 //!   thread "processes"  while a reader waits for it: one look through /proc ──► the processes of the node
 //! ```
 //!
-//! The first two never wait for a socket, and nobody waits for them: values cross in channels.
+//! The threads never wait for a socket, and nobody waits for them, but a reader for the processes: values cross in
+//! channels.
 
+mod asking;
 mod listing;
 mod naming;
 mod resolving;
@@ -42,6 +45,7 @@ use crate::host::cgroup::layout::Controller;
 use crate::host::cgroup::layout::Layout;
 use crate::host::cgroup::layout::Version;
 use crate::host::clock;
+use crate::host::file_systems::FileSystemReader;
 use crate::host::watch::CgroupWatch;
 use crate::kubernetes::client::ApiServer;
 use crate::kubernetes::client::KubernetesError;
@@ -49,6 +53,7 @@ use crate::model::health::Health;
 use crate::model::machine::CgroupVersion;
 use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
+use crate::model::unavailable::Unavailable;
 use crate::resolve::Resolver;
 use crate::resolve::Side;
 use crate::runtime::cri;
@@ -59,6 +64,7 @@ use crate::serve::Answer;
 use crate::serve::Desk;
 use crate::serve::Published;
 
+use self::asking::Asking;
 use self::naming::Following;
 use self::resolving::Mailbox;
 use self::resolving::Resolving;
@@ -211,6 +217,8 @@ struct Engine {
     stopping: watch::Sender<bool>,
     mailbox: Arc<Mailbox>,
     sampler: std_mpsc::Sender<Order>,
+    /// Closed with us, which ends the asker.
+    _asker: std_mpsc::Sender<()>,
 }
 
 impl Engine {
@@ -237,6 +245,8 @@ impl Engine {
         let (snapshot_sender, snapshot) = watch::channel(None);
         let (target_sender, targets) = watch::channel(Arc::default());
         let (sampler, orders) = std_mpsc::channel();
+        let (known, file_systems) = watch::channel(Err(Unavailable::NotYet));
+        let (asker, stop) = std_mpsc::channel();
         let (unknown_sender, unknown) = mpsc::channel(1);
 
         let (watch, waker) = match CgroupWatch::new() {
@@ -274,6 +284,7 @@ impl Engine {
         if !history.is_off() {
             info!(span = ?history.span(), at_most_bytes = history.limit_bytes(), "history");
         }
+        let asking = Asking { reader: FileSystemReader::new(&root), known, stop, health: health.clone() };
         let sampling = Sampling {
             aggregator: Aggregator::new(node_name.clone(), process_start, config.interval, layout.is_v1_io()),
             sampler: Sampler::new(
@@ -289,7 +300,9 @@ impl Engine {
             interval: config.interval,
             health: health.clone(),
             recorder,
+            file_systems,
         };
+        spawn("asker", move || asking.run())?;
         spawn("resolver", move || resolving.run())?;
         spawn("sampler", move || sampling.run())?;
         let following = Following {
@@ -319,7 +332,7 @@ impl Engine {
             docker_percpu: config.docker_percpu,
             processes,
         };
-        Ok(Self { published, stopping, mailbox, sampler })
+        Ok(Self { published, stopping, mailbox, sampler, _asker: asker })
     }
 
     /// Tells everybody to end. The threads are not joined: one may be held up in the kernel.

@@ -11,6 +11,7 @@ use crate::aggregate::Aggregator;
 use crate::history::Recorder;
 use crate::host::clock;
 use crate::model::health::Health;
+use crate::model::snapshot::Beside;
 use crate::model::snapshot::Rates;
 use crate::model::snapshot::Snapshot;
 use crate::model::sweep::Sweep;
@@ -19,6 +20,7 @@ use crate::model::time::Monotonic;
 use crate::rate;
 use crate::sample::Sampler;
 
+use super::asking::Known;
 use super::resolving::Mailbox;
 
 /// What the sampler's thread is told.
@@ -37,6 +39,7 @@ pub(super) struct Sampling {
     pub(super) interval: Duration,
     pub(super) health: Arc<Health>,
     pub(super) recorder: Recorder,
+    pub(super) file_systems: Known,
 }
 
 impl Sampling {
@@ -56,7 +59,9 @@ impl Sampling {
             self.sampler.sweep(tick, &mut later);
             self.health.sweep_cpu_nanos.fetch_add(clock::thread_cpu_nanos() - cpu, Ordering::Relaxed);
             rate::rates(&earlier, &later, &mut index, &mut rates);
-            let snapshot = self.aggregator.fold(&later, &rates, self.sampler.device_names());
+            let file_systems = self.file_systems.borrow().clone();
+            let beside = Beside { device_names: self.sampler.device_names(), file_systems };
+            let snapshot = self.aggregator.fold(&later, &rates, beside);
             // Before it is shown, so that who sees a sweep finds it in the history too. It is read already.
             self.recorder.record(self.snapshots.borrow().as_deref(), &snapshot);
             self.report(&later);

@@ -1,4 +1,4 @@
-//! The watchdog: a sampler or a resolver that never comes back from a read must not look like a quiet node.
+//! The watchdog: a sampler, a resolver or an asker that never comes back from a read must not look like a quiet node.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::serve::Published;
 /// Says out loud when the sampler or the resolver is held up, and where; and when it goes on.
 pub(super) async fn run(published: Published, root: HostRoot, mut stopping: watch::Receiver<bool>) {
     let limit = health::stale_after(published.interval);
-    let (mut sampler_held_up, mut resolver_held_up) = (false, false);
+    let (mut sampler_held_up, mut resolver_held_up, mut asker_held_up) = (false, false, false);
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
@@ -45,6 +45,15 @@ pub(super) async fn run(published: Published, root: HostRoot, mut stopping: watc
         }
         if ended {
             info!("the resolver goes on");
+        }
+        let asking = health.asking_for(now);
+        let (begun, ended) = changes(&mut asker_held_up, asking > limit);
+        if begun {
+            let seconds = asking.as_secs_f64();
+            error!(room = "host", seconds, "a file system does not answer: what is known of them grows old");
+        }
+        if ended {
+            info!("file systems answer again");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! `/openapi.json` is made of it, and `?fields=` and `?sort=` are checked against it. It is kept by
 //! hand beside [`crate::model::document`]; a test holds the two together.
 
+use crate::model::file_systems::Holds;
+
 use self::Type::{Flag, Integer, List, Map, Number, Object, Text, Time, Word};
 
 /// What a key holds.
@@ -571,6 +573,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 optional("network", Object("Network"), "The NICs in the netns of pid 1."),
                 optional("pids", Object("Pids"), "Processes and threads of /proc/loadavg."),
                 optional("pressure", Object("Pressure"), "/proc/pressure."),
+                optional(
+                    "fileSystems",
+                    List(&Object("FileSystem")),
+                    "The node's own, as far as they are seen from where podvitals runs: statvfs(3).",
+                ),
                 always(
                     "systemContainers",
                     List(&Object("SystemContainer")),
@@ -579,6 +586,22 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 always("unavailable", Map(&Word(REASONS)), "Why what is absent is absent."),
             ],
         ],
+    ),
+    schema(
+        "FileSystem",
+        "A file system of the node.",
+        &[&[
+            always("timeUnixNano", Integer, "When it was asked: every few seconds, beside the sweeps."),
+            always("device", Text, "What is mounted: /dev/vda1."),
+            always("type", Text, "Its type: ext4. A tmpfs is memory and no disk."),
+            optional("mountPoint", Text, "Where the node has it; absent where only a part of it is seen."),
+            always("holds", List(&Word(&Holds::WORDS)), "What lies on it, as far as that can be told."),
+            always("capacityBytes", Integer, "All."),
+            always("availableBytes", Integer, "What all but root may still write."),
+            always("usedBytes", Integer, "Taken."),
+            optional("inodes", Integer, "Inodes; absent where they are made as they are needed."),
+            optional("inodesFree", Integer, "Those that are free."),
+        ]],
     ),
     schema(
         "SystemContainer",

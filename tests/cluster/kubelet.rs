@@ -17,6 +17,7 @@ use crate::reader::Reader;
 use crate::stage::PATIENCE;
 use crate::stage::Stage;
 use crate::summary::Summaries;
+use crate::summary::file_systems_are_the_same;
 use crate::summary::lives_are_the_same;
 use crate::zoo::pods;
 
@@ -27,9 +28,12 @@ const PORT: &str = "5001";
 pub(crate) const STEADY: [&str; 3] = ["spinner", "holder", "writer"];
 
 /// Keys of the kubelet's summary that ours has not, up to where they begin. The README says why.
-const ABSENT: [&str; 10] = [
-    ".node.fs",
-    ".node.runtime",
+const ABSENT: [&str; 12] = [
+    // What images and containers take themselves only the runtime knows.
+    ".node.runtime.imageFs.usedBytes",
+    ".node.runtime.imageFs.inodesUsed",
+    ".node.runtime.containerFs.usedBytes",
+    ".node.runtime.containerFs.inodesUsed",
     // In a pid namespace of its own podvitals cannot know the node's, on Linux 6.14 and later.
     ".node.rlimit.maxpid",
     // The kernel does not keep when a cgroup was made.
@@ -150,6 +154,7 @@ pub(crate) async fn its_figures_lie_between_two_of_ours_and_its_keys_are_here(st
     let here: Value = serde_json::from_str(&reader.get("/stats/summary").await.body).unwrap();
     the_same_keys(&summary, &here);
     the_same_pods(&summary, &here);
+    file_systems_are_the_same(&summary, &here);
     lives_are_the_same(&summary, &here, &pods(&stage, PLACE).await.unwrap(), PLACE);
     stage.cluster.kubectl(&["delete", "namespace", PLACE, "--timeout=90s"]).await.unwrap();
 }

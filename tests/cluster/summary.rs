@@ -163,6 +163,26 @@ impl Summaries {
     }
 }
 
+/// The node's file systems: what they hold is the same number, what is free of them moves meanwhile.
+pub(crate) fn file_systems_are_the_same(theirs: &Value, ours: &Value) {
+    const NEAR: u64 = 256 << 20;
+    for of in ["/node/fs", "/node/runtime/imageFs", "/node/runtime/containerFs"] {
+        let [theirs, ours] = [theirs, ours]
+            .map(|document| document.pointer(of).unwrap_or_else(|| panic!("no {of} in {document}")));
+        let number = |document: &Value, key: &str| {
+            document[key].as_u64().unwrap_or_else(|| panic!("no {key} of {of} in {document}"))
+        };
+        for key in ["capacityBytes", "inodes"] {
+            assert_eq!(number(ours, key), number(theirs, key), "{of} {key}");
+            assert!(number(ours, key) > 0, "{of} {key}");
+        }
+        let [theirs, ours] = [theirs, ours].map(|it| number(it, "availableBytes"));
+        assert!(theirs.abs_diff(ours) < NEAR, "{of}: {ours} here, {theirs} there");
+    }
+    let [theirs, ours] = [theirs, ours].map(|it| it["node"]["fs"]["usedBytes"].as_u64().unwrap());
+    assert!(theirs.abs_diff(ours) < NEAR && ours > 0, "{ours} here, {theirs} there");
+}
+
 /// Puts every number below that has a time into the series.
 fn add(value: &Value, path: &str, time: Option<u64>, series: &mut Series) {
     match value {

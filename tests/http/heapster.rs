@@ -104,8 +104,11 @@ async fn metrics_are_listed_where_they_are_known() {
         assert!(has(of, name), "{name}");
     }
     assert!(!has(&db, "cpu/limit") && !has(&db, "memory/limit"), "no limit is none, not 0");
-    assert!(has(&node, "cpu/node_capacity") && !has(&web, "cpu/node_capacity"));
-    for unknown in ["cpu/node_allocatable", "filesystem/usage", "memory/page_faults_rate", "cpu/load"] {
+    for of_node in ["cpu/node_capacity", "filesystem/usage", "filesystem/inodes_free"] {
+        assert!(has(&node, of_node) && !has(&web, of_node), "{of_node}");
+    }
+    for unknown in ["cpu/node_allocatable", "ephemeral_storage/usage", "memory/page_faults_rate", "cpu/load"]
+    {
         assert!([&node, &web, &app].iter().all(|names| !has(names, unknown)), "{unknown}");
     }
     assert_eq!(names("/namespaces/default/pods/nosuch/metrics/").await, [""; 0]);

@@ -49,6 +49,11 @@ async fn server() -> Server {
         let pressure = pressure.as_mut().ok().and_then(|read| read.value.cpu.as_mut());
         pressure.into_iter().for_each(|stall| stall.full = Some(stall.some));
     }
+    // A file system that counts inodes.
+    if let Ok(read) = &mut shown.node.file_systems {
+        let inodes = read.value[0].space.inodes;
+        Arc::make_mut(&mut read.value).iter_mut().for_each(|it| it.space.inodes = inodes);
+    }
     // An init container that is done, as one is in every real pod that has one.
     let mut targets = (*shown.targets).clone();
     for child in targets.pods.iter_mut().flat_map(|pod| Arc::make_mut(pod).containers.iter_mut()) {

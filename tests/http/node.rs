@@ -10,6 +10,7 @@ use podvitals::model::counters::{
     NetworkCounters, PidsCounters, PressureCounters, Stall, StallTime, SwapLimit, ThrottlingCounters,
 };
 use podvitals::model::details::{DetailRows, Details};
+use podvitals::model::file_systems::{FileSystem, FileSystems, Holds, Inodes, Space};
 use podvitals::model::identity::{
     ContainerKind, ContainerState, Disagreement, KnownContainer, KnownPod, PodUid, Said, Source, Subject,
 };
@@ -388,6 +389,27 @@ impl Rows {
     }
 }
 
+/// The node's disk, and one that nothing is kept on but images, of which only a part is seen.
+fn file_systems() -> FileSystems {
+    let disk =
+        |device: &str, mount_point: Option<&str>, holds, gib: u64, inodes: Option<Inodes>| FileSystem {
+            device: device.to_owned(),
+            kind: if inodes.is_none() { "btrfs" } else { "ext4" }.to_owned(),
+            mount_point: mount_point.map(str::to_owned),
+            holds,
+            space: Space {
+                capacity_bytes: gib * 1024 * MIB,
+                available_bytes: gib * 700 * MIB,
+                free_bytes: gib * 750 * MIB,
+                inodes,
+            },
+        };
+    let kubelet = Holds { root: true, kubelet: true, containers: true, ..Holds::default() };
+    let images = Holds { images: true, ..Holds::default() };
+    let inodes = Some(Inodes { total: 6_553_600, free: 6_100_000 });
+    [disk("/dev/vda1", Some("/"), kubelet, 100, inodes), disk("/dev/vdb", None, images, 40, None)].into()
+}
+
 fn node(rows: &mut Rows) -> NodeFigures {
     let disks = rows.devices(&[(254, 0, false)]);
     let nics = rows.interfaces(&[("eno1", true, true)]);
@@ -415,6 +437,7 @@ fn node(rows: &mut Rows) -> NodeFigures {
         paging: read(5, NodePaging { anon_bytes: 900 * MIB, page_faults: 81_272, major_page_faults: 31 }),
         pressure: figures(30, 0..0).pressure,
         tasks: read(6, NodeTasks { current: 311, limit: Some(32_768) }),
+        file_systems: read(7, file_systems()),
         rates: NodeRates {
             cpu_cores: rate(2.5),
             cpu_before: Some(earlier::node(cpu)),

@@ -33,6 +33,7 @@ mod docker_api;
 mod docker_clients;
 mod docker_same;
 mod doctor;
+mod file_systems;
 mod find;
 mod heapster;
 mod ledger;
@@ -90,6 +91,8 @@ async fn main() -> std::process::ExitCode {
         whole::its_figures_lie_between_two_readings_of_the_files,
         oom::a_kill_is_told_once_of_whom_and_when,
         blkio::eight_mebibytes_are_counted_once,
+        file_systems::a_container_tells_of_the_disk_below_it,
+        file_systems::without_a_kubelet_a_pod_claims_only_the_runtime_s,
         lifecycle::a_new_container_is_a_target_within_150_ms,
         lifecycle::counters_of_a_pod_never_go_back_through_ten_restarts,
         lifecycle::a_sandbox_made_anew_goes_on_counting,

@@ -9,6 +9,7 @@ use std::process::Output;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use podvitals::model::document::Node;
 use podvitals::model::document::Pod;
 use podvitals::model::document::PodHistory;
 use podvitals::model::document::PodList;
@@ -57,11 +58,16 @@ fn taken(output: &Output) -> Value {
 }
 
 /// Added keys that this node has no figures for, as the native document says itself.
-fn without(list: &PodList) -> String {
+fn without(list: &PodList, node: &Node) -> String {
     let anywhere = |has: &dyn Fn(&Pod) -> bool| list.pods.iter().any(has);
     let stalls = |pod: &Pod| pod.pressure.as_ref().is_some_and(|pressure| pressure.io.is_some());
     let throttling = |pod: &Pod| pod.cpu.as_ref().is_some_and(|cpu| cpu.throttling.is_some());
+    let file_systems = node.file_systems.as_deref().unwrap_or_default();
+    let holds = |what: &str| file_systems.iter().any(|it| it.holds.iter().any(|held| held == what));
     let keys = [
+        ("fs.timeUnixNano", holds("kubelet")),
+        ("imageFs.timeUnixNano", holds("images")),
+        ("containerFs.timeUnixNano", holds("containers")),
         ("io.timeUnixNano", anywhere(&stalls)),
         ("cpu.throttling", anywhere(&throttling)),
         ("podRef.apiUid", anywhere(&|pod| pod.uid.is_some())),
@@ -86,7 +92,7 @@ pub(crate) async fn the_kubelet_s_types_take_the_summary_and_know_all_but_what_i
     let before = daemon.next_list().await;
     let document = daemon.get("/stats/summary").body;
     let after = daemon.next_list().await;
-    let without = without(&before);
+    let without = without(&before, &daemon.node());
     println!("       without figures here: {without:?}");
     let without = ["-without", without.as_str()];
 

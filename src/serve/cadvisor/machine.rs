@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::native::rows;
 use super::super::time::rfc3339;
 use super::super::version::VERSION;
+use super::storage;
 use crate::model::counters::{DeviceNumber, DeviceRow};
 use crate::model::machine::Machine;
 use crate::model::snapshot::Snapshot;
@@ -53,6 +54,7 @@ fn common(snapshot: &Snapshot, machine: &Machine) -> Map<String, Value> {
         ("memory_capacity", memory.map(|memory| memory.value.total_bytes.into())),
         ("disk_map", disks(snapshot)),
         ("network_devices", network_devices(snapshot)),
+        ("filesystems", storage::filesystems(snapshot)),
         // cAdvisor's word for what it does not know.
         ("cloud_provider", Some("Unknown".into())),
         ("instance_type", Some("Unknown".into())),

@@ -10,7 +10,7 @@
 //! version. Everything that is wrong with a request is 500 and a line of text, as cAdvisor has it.
 //!
 //! # What cAdvisor would say and nobody tells us
-//! It runs as root and looks into each process and file system; this process does neither. What that would take
+//! It runs as root and looks into each process and each mount; this process does neither. What that would take
 //! is left out, or in the schema's own word for none. A GET reads nothing: `max_age` changes nothing, and `ps` waits
 //! for a list that somebody else makes, once for all who ask (`processes`).
 
@@ -22,6 +22,7 @@ mod request;
 mod sample;
 mod spec;
 mod stat;
+mod storage;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -220,8 +221,11 @@ fn v2(app: &App, asked: &Asked, call: &Call, query: &Query) -> Result<Reply, Ref
                 json(&machine::attributes(snapshot, &app.published.machine))
             });
         }
-        // Of file systems nothing is known.
-        "storage" => return of_node(app, asked, |_| json(&object!([]))),
+        "storage" => {
+            let shown = Shown::new(app, asked)?;
+            let known = storage::storage(&shown.snapshot, query)?;
+            return shown.other(JSON, 1, &[], || json(&known));
+        }
         _ => {}
     }
     let shown = Shown::new(app, asked)?;

@@ -19,6 +19,7 @@ use crate::model::counters::{
     DeviceNumber, DeviceRow, IoCounters, MemoryCounters, NetworkCounters, PidsCounters, PressureCounters,
 };
 use crate::model::details::DetailRows;
+use crate::model::file_systems::FileSystems;
 use crate::model::history::{CgroupSample, Frame, IoSample, NetworkSample, Roster, Shelf};
 use crate::model::snapshot::{Carried, CgroupFigures, CpuFigures, Snapshot};
 use crate::model::sweep::{NetworkSource, Reading, Stamped};
@@ -44,6 +45,8 @@ pub(super) struct Sample {
     pub(super) memory_stat: BTreeMap<&'static str, u64>,
     /// Page faults of the cgroup's own processes, and those of them that had to wait for a disk; of the last sample alone.
     pub(super) own_faults: [Option<u64>; 2],
+    /// Of the node alone, and of the last sample.
+    pub(super) file_systems: Option<FileSystems>,
 }
 
 /// cAdvisor's names of numbers in `memory.stat`.
@@ -95,6 +98,7 @@ impl Sample {
             percpu: Vec::new(),
             memory_stat: BTreeMap::new(),
             own_faults: [None; 2],
+            file_systems: None,
         })
     }
 
@@ -126,6 +130,7 @@ impl Sample {
             memory_stat: memory_stat(snapshot, details),
             own_faults: [memory_stat::OWN_PAGE_FAULTS, memory_stat::OWN_MAJOR_PAGE_FAULTS]
                 .map(|keys| told(snapshot, details, keys)),
+            file_systems: file_systems(snapshot, cgroup),
             ..Self::new(snapshot.clock, cpu, memory, disks, network)?
         })
     }
@@ -146,6 +151,12 @@ impl Sample {
         });
         Self::new(clock, cpu, memory, disks, network)
     }
+}
+
+/// A container's own would take a look into each of its mounts.
+fn file_systems(snapshot: &Snapshot, cgroup: &Cgroup<'_>) -> Option<FileSystems> {
+    let read = snapshot.node.file_systems.as_ref().ok()?;
+    matches!(cgroup.what, What::Node).then(|| read.value.clone())
 }
 
 /// Of the CPUs that there are: the kernel tells of all that there may ever be.

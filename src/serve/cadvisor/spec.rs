@@ -147,7 +147,7 @@ impl Spec {
             has_network: has(|now| now.network.is_some()),
             has_processes,
             processes,
-            has_filesystem: false,
+            has_filesystem: has(|now| now.file_systems.is_some()),
             has_diskio: has(|now| now.disks.is_some()),
             has_custom_metrics: false,
             image: known.and_then(|known| known.image.as_deref()).map(str::to_owned),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::time::{microseconds, nanoseconds, rfc3339};
 use super::request::Shape;
 use super::sample::{Interfaces, Sample};
+use super::storage;
 use crate::model::counters::{DeviceNumber, IoCounters, MemoryCounters, NetworkCounters, Stall, StallTime};
 use crate::model::snapshot::CpuFigures;
 use crate::model::sweep::NetworkSource;
@@ -42,6 +43,8 @@ pub(super) struct Stat {
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<Processes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filesystem: Option<Vec<storage::Filesystem>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oom_events: Option<u64>,
 }
@@ -230,8 +233,8 @@ struct PsiTime {
 
 impl Stat {
     pub(super) fn new(sample: &Sample, devices: &Devices, reader: Reader) -> Self {
-        let Sample { at, cpu, memory, disks, network, tasks, pressure, percpu, memory_stat, own_faults } =
-            sample;
+        let Sample { at, cpu, memory, disks, network, tasks, pressure, percpu, .. } = sample;
+        let Sample { memory_stat, own_faults, file_systems, .. } = sample;
         let v1 = reader == Reader::Of(Shape::V1);
         let diskio = disks.as_deref().map(|disks| DiskIo {
             io_service_bytes: each(disks, devices, |it| (it.read_bytes, it.write_bytes)),
@@ -250,7 +253,7 @@ impl Stat {
             has_hugetlb: false,
             has_network: network.is_some(),
             has_processes: tasks.is_some(),
-            has_filesystem: false,
+            has_filesystem: file_systems.is_some(),
             has_load: false,
             has_custom_metrics: false,
         };
@@ -265,6 +268,7 @@ impl Stat {
                 .map(|memory| of_memory(memory, memory_stat, *own_faults, pressure.memory)),
             network: network.as_ref().map(|network| of_network(network, v1)),
             processes: processes.filter(|_| reader != Reader::Machine),
+            filesystem: file_systems.as_deref().and_then(|all| storage::of_sample(all, reader)),
             oom_events: memory.and_then(|memory| memory.oom_kills).filter(|_| v1),
         }
     }

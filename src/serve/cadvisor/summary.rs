@@ -130,6 +130,7 @@ mod tests {
             tasks: None,
             pressure: PressureCounters::default(),
             percpu: Vec::new(),
+            file_systems: None,
             memory_stat: std::collections::BTreeMap::new(),
         }
     }

@@ -88,11 +88,8 @@ pub(super) fn values(sweeps: &Sweeps<'_>, which: Option<&Which>, metric: &str, q
     let rows = which.map(|which| sweeps.rows(which)).unwrap_or_default();
     let points = find(metric).into_iter().flat_map(|metric| {
         rows.iter().filter_map(|row| match &query.labels {
-            Some(labels) => of_disk(metric, row, labels),
-            None => {
-                let (at, value) = (metric.of)(row)?;
-                Some((at.map_or(row.clock.wall, |at| row.clock.wall_of(at)), value.whole()))
-            }
+            Some(labels) => of_resource(metric, row, labels),
+            None => whole(metric, row),
         })
     });
     let wanted = |time: WallTime| (query.start..=query.end).contains(&i128::from(time.as_unix_nanos()));
@@ -104,10 +101,18 @@ pub(super) fn values(sweeps: &Sweeps<'_>, which: Option<&Which>, metric: &str, q
     }
 }
 
-/// The number of the one disk with just these labels.
-fn of_disk(metric: &Metric, row: &Row<'_>, labels: &BTreeMap<String, String>) -> Option<(WallTime, u64)> {
-    let of = metric.of_disk?;
+fn whole(metric: &Metric, row: &Row<'_>) -> Option<(WallTime, u64)> {
+    let (at, value) = (metric.of)(row)?;
+    Some((at.map_or(row.clock.wall, |at| row.clock.wall_of(at)), value.whole()))
+}
+
+/// The number of the one disk, or file system, with just these labels.
+fn of_resource(metric: &Metric, row: &Row<'_>, labels: &BTreeMap<String, String>) -> Option<(WallTime, u64)> {
     let wanted = labels.get(RESOURCE_ID).filter(|_| labels.len() == 1)?;
+    if metric.resource == Some(wanted) {
+        return whole(metric, row);
+    }
+    let of = metric.of_disk?;
     let mut disks = row.present?.devices.iter().filter(|disk| !disk.stacked);
     let disk = disks.find(|disk| disk.device.to_string() == *wanted)?;
     let at = row.io().as_ref().ok()?.at;

@@ -79,12 +79,14 @@ const NAMESPACE: Label = label("namespace_name", "The pod's namespace");
 const POD_LABELS: Label = label("labels", "The pod's labels: key:value, with commas between");
 const DISK: Label = label(RESOURCE_ID, "The disk's number: major:minor");
 
+const FILE_SYSTEM: Label = label(RESOURCE_ID, "The file system that the kubelet's directory lies on: /");
+
 /// The schema.
 pub(super) fn schema() -> Schema {
     let described = |metric: &Metric| Described {
         name: metric.name,
         description: metric.description,
-        labels: metric.of_disk.map(|_| DISK).into_iter().collect(),
+        labels: metric.of_disk.map(|_| DISK).or(metric.resource.map(|_| FILE_SYSTEM)).into_iter().collect(),
         kind: match metric.kind {
             Kind::Cumulative => "cumulative",
             Kind::Gauge => "gauge",
@@ -172,6 +174,9 @@ fn points(metric: &Metric, row: &Row<'_>) -> Vec<Point> {
                 point(labels, Number::Whole(of(disk)))
             })
             .collect(),
-        _ => vec![point(Labels::new(), total)],
+        _ => {
+            let resource = metric.resource.map(|name| (RESOURCE_ID, name.to_owned()));
+            vec![point(resource.into_iter().collect(), total)]
+        }
     }
 }

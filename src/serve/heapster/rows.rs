@@ -8,12 +8,13 @@ use super::super::native::past::Finder;
 use super::super::native::pods::{NamedPod, each, one_of_each_name, running};
 use super::super::native::rows;
 use crate::model::counters::{DeviceRow, Limits};
+use crate::model::file_systems::{self, Space};
 use crate::model::history::{
     CLOSEST, CgroupSample, Frame, IoSample, NetworkSample, NodeSample, PastPod, PodSample, Shelf,
 };
 use crate::model::identity::{PodUid, Requests};
 use crate::model::snapshot::{CgroupFigures, Snapshot};
-use crate::model::sweep::{NodePaging, Reading};
+use crate::model::sweep::{NodePaging, Reading, Stamped};
 use crate::model::target::SystemContainer;
 use crate::model::time::{ClockPair, WallTime};
 
@@ -39,7 +40,7 @@ pub(super) enum Read {
 }
 
 /// What only the snapshot knows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Present<'a> {
     /// Nothing of the node's.
     pub(super) limits: Option<&'a Limits>,
@@ -47,6 +48,8 @@ pub(super) struct Present<'a> {
     pub(super) devices: &'a [DeviceRow],
     /// Of the node alone.
     pub(super) paging: Option<NodePaging>,
+    /// The same: of the file system that the kubelet's directory lies on.
+    pub(super) kubelet_space: Option<Stamped<Space>>,
 }
 
 /// Which of them.
@@ -223,6 +226,7 @@ pub(super) fn node(snapshot: &Snapshot) -> Row<'_> {
         requests: Requests::default(),
         devices: disks.unwrap_or_default(),
         paging: snapshot.node.paging.as_ref().ok().map(|paging| paging.value),
+        kubelet_space: kubelet_space(snapshot),
     };
     Row {
         clock: snapshot.clock,
@@ -231,6 +235,12 @@ pub(super) fn node(snapshot: &Snapshot) -> Row<'_> {
         restarts: None,
         present: Some(present),
     }
+}
+
+fn kubelet_space(snapshot: &Snapshot) -> Option<Stamped<Space>> {
+    let read = snapshot.node.file_systems.as_ref().ok()?;
+    let value = file_systems::holding(&read.value, |holds| holds.kubelet)?.space;
+    Some(Stamped { at: read.at, value })
 }
 
 /// A pod in the last sweep.
@@ -264,5 +274,10 @@ pub(super) fn containers<'a>(snapshot: &'a Snapshot, pod: NamedPod<'a>) -> Vec<(
 
 fn of_cgroup<'a>(snapshot: &'a Snapshot, cgroup: &'a CgroupFigures, requests: Requests) -> Present<'a> {
     let disks = cgroup.io.as_ref().ok().map(|io| rows(&snapshot.devices, &io.value.devices).as_slice());
-    Present { limits: Some(&cgroup.limits), requests, devices: disks.unwrap_or_default(), paging: None }
+    Present {
+        limits: Some(&cgroup.limits),
+        requests,
+        devices: disks.unwrap_or_default(),
+        ..Present::default()
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::rows::{Read, Row};
 use crate::model::counters::{DeviceRow, IoCounters, MemoryCounters, NetworkCounters};
+use crate::model::file_systems::Space;
 use crate::model::history::{IoSample, NetworkSample};
 use crate::model::identity::f64Bits;
 use crate::model::snapshot::{IoRates, NetworkRates};
@@ -53,6 +54,8 @@ pub(super) struct Metric {
     pub(super) of: fn(&Row<'_>) -> Option<Value>,
     /// Of each disk, with the label `resource_id`; in the last sweep alone.
     pub(super) of_disk: Option<fn(&DeviceRow) -> u64>,
+    /// What the number is of, as the label `resource_id` has it: a file system.
+    pub(super) resource: Option<&'static str>,
 }
 
 const fn metric(
@@ -62,7 +65,7 @@ const fn metric(
     units: &'static str,
     of: fn(&Row<'_>) -> Option<Value>,
 ) -> Metric {
-    Metric { name, description, kind, units, real: false, of, of_disk: None }
+    Metric { name, description, kind, units, real: false, of, of_disk: None, resource: None }
 }
 
 const fn counter(
@@ -89,6 +92,16 @@ const fn rate(name: &'static str, description: &'static str, of: fn(&Row<'_>) ->
 
 const fn of_disks(metric: Metric, of_disk: fn(&DeviceRow) -> u64) -> Metric {
     Metric { of_disk: Some(of_disk), ..metric }
+}
+
+/// The kubelet's file system, which heapster calls `/`, in the last sweep alone.
+const fn space(
+    name: &'static str,
+    description: &'static str,
+    units: &'static str,
+    of: fn(&Row<'_>) -> Option<Value>,
+) -> Metric {
+    Metric { resource: Some("/"), ..gauge(name, description, units, of) }
 }
 
 /// All of them, in the order of the documents.
@@ -160,6 +173,17 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     rate("disk/io_write_bytes_rate", "Bytes written to disks per second", |row| {
         io_rate(row, |it| it.write_bytes)
+    }),
+    space("filesystem/usage", "Bytes taken of the node's file system", "bytes", |row| {
+        of_space(row, |it| Some(it.used_bytes()))
+    }),
+    space("filesystem/limit", "All bytes of it", "bytes", |row| of_space(row, |it| Some(it.capacity_bytes))),
+    space("filesystem/available", "Bytes that are left of it", "bytes", |row| {
+        of_space(row, |it| Some(it.available_bytes))
+    }),
+    space("filesystem/inodes", "All inodes of it", "", |row| of_space(row, |it| Some(it.inodes?.total))),
+    space("filesystem/inodes_free", "Inodes that are left of it", "", |row| {
+        of_space(row, |it| Some(it.inodes?.free))
     }),
     counter("uptime", "Milliseconds since the start", "ms", |row| {
         let running = row.clock.wall.as_unix_nanos().checked_sub(row.started?.as_unix_nanos())?;
@@ -253,6 +277,11 @@ fn io(row: &Row<'_>, of: fn(&IoCounters) -> u64) -> Option<Value> {
 
 fn io_rate(row: &Row<'_>, of: fn(&IoRates) -> f64) -> Option<Value> {
     block_io(row, |io| real(of(&io.rates?.per_second)))
+}
+
+fn of_space(row: &Row<'_>, of: fn(&Space) -> Option<u64>) -> Option<Value> {
+    let read = row.present?.kubelet_space?;
+    Some((Some(read.at), Number::Whole(of(&read.value)?)))
 }
 
 /// A number, if it is one.

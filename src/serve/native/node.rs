@@ -4,6 +4,7 @@ use super::super::time::{microseconds, nanoseconds, rfc3339};
 use super::cgroup::{Figures, io_totals, pressure_document};
 use super::{absent, cgroup, figure, finite, network, rows};
 use crate::model::document::{self, Reasons};
+use crate::model::file_systems::FileSystem;
 use crate::model::identity::Requests;
 use crate::model::snapshot::{Snapshot, SystemFigures};
 use crate::model::sweep::{NetworkSource, NodeCpu, NodeMemory, NodeTasks, Stamped};
@@ -48,6 +49,8 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
     });
     let pressure = figure(&node.pressure, "pressure", &mut reasons)
         .map(|pressure| pressure_document(&pressure.value, &mut reasons));
+    let file_systems = figure(&node.file_systems, "fileSystems", &mut reasons)
+        .map(|read| read.value.iter().map(|it| file_system(it, wall(read.at))).collect());
     document::Node {
         node: snapshot.node_name.to_string(),
         tick: snapshot.tick,
@@ -61,6 +64,7 @@ pub(in crate::serve) fn document(snapshot: &Snapshot) -> document::Node {
         network,
         pids,
         pressure,
+        file_systems,
         system_containers: node.system.iter().map(|system| system_container(snapshot, system)).collect(),
         unavailable: reasons,
     }
@@ -102,6 +106,22 @@ fn memory_document(memory: &Stamped<NodeMemory>, time_unix_nano: u64) -> documen
         swap_used_bytes,
         swap_total_bytes,
         ..document::NodeMemory::default()
+    }
+}
+
+fn file_system(read: &FileSystem, time_unix_nano: u64) -> document::FileSystem {
+    let FileSystem { device, kind, mount_point, holds, space } = read.clone();
+    document::FileSystem {
+        time_unix_nano,
+        device,
+        kind,
+        mount_point,
+        holds: holds.words().map(str::to_owned).collect(),
+        capacity_bytes: space.capacity_bytes,
+        available_bytes: space.available_bytes,
+        used_bytes: space.used_bytes(),
+        inodes: space.inodes.map(|inodes| inodes.total),
+        inodes_free: space.inodes.map(|inodes| inodes.free),
     }
 }
 

@@ -23,7 +23,7 @@ use super::super::native::pods::{in_order, running};
 use super::super::native::rows;
 use super::super::node_cgroup;
 use super::super::sheets::Sheets;
-use super::cadvisor_machine::{MACHINE, Places};
+use super::cadvisor_node::{FILE_SYSTEMS, MACHINE, Places};
 use super::cadvisor_table::{DISKS, INTERFACES, PER_CGROUP, USAGE};
 use super::halves::Hand;
 use super::row::Row;
@@ -94,6 +94,7 @@ impl Document for Cadvisor<'_> {
         // A guess: one interface and one disk a row.
         all.push(Section::new(INTERFACES.len() * rows.len(), |scribe| scribe.interfaces(shelf, rows)));
         all.push(Section::new(DISKS.len() * rows.len(), |scribe| scribe.disks(shelf, rows)));
+        all.push(Section::new(FILE_SYSTEMS.len(), |scribe| scribe.file_systems(shelf, rows)));
         all.push(Section::new(MACHINE.len(), move |scribe| scribe.machine(machine, &places, shelf)));
         let begin = |sheet| {
             let How { full, timestamps } = how;
@@ -239,6 +240,21 @@ impl<W: Writer> Scribe<'_, W> {
             self.parts(family, &all, |counters| Some(of(counters)));
         }
         self.parts(&USAGE, &by_operation, |value| Some(*value));
+    }
+
+    /// The node's: a container's own would take a look into each of its mounts.
+    fn file_systems(&mut self, shelf: &Shelf, rows: &[(Place, Row<'_>)]) {
+        let mut all = Parts::none();
+        let node = rows.iter().find(|(_, row)| row.pod.is_none());
+        if let Some(((place, _), read)) = node.zip(self.snapshot.node.file_systems.as_ref().ok()) {
+            for file_system in read.value.iter() {
+                all.labels.add(shelf, *place, &[("device", &file_system.device)]);
+                all.each.push((read.at, file_system.space));
+            }
+        }
+        for (family, of) in FILE_SYSTEMS {
+            self.parts(family, &all, of);
+        }
     }
 
     fn parts<T>(&mut self, family: &Family, all: &Parts<T>, of: impl Fn(&T) -> Option<u64>) {

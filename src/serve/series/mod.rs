@@ -4,7 +4,7 @@
 //! containers and the node; their labels are made ready once. What is absent in the snapshot is absent here.
 
 pub(super) mod cadvisor;
-mod cadvisor_machine;
+mod cadvisor_node;
 mod cadvisor_table;
 mod halves;
 pub(super) mod pods;

@@ -14,6 +14,7 @@ use super::reply::json;
 use super::time::{microseconds, nanoseconds, rfc3339_seconds};
 use crate::model::counters::{self, InterfaceRow, IoCounters, MemoryCounters, PressureCounters};
 use crate::model::document::Traffic;
+use crate::model::file_systems::{self, Holds};
 use crate::model::identity::{KnownContainer, KnownPod};
 use crate::model::snapshot::{
     CgroupFigures, ContainerFigures, CpuFigures, NetworkFigures, Rate, Snapshot, SystemFigures,
@@ -81,6 +82,8 @@ impl Page<'_> {
                 let nics = rows(&self.snapshot.interfaces, nics);
                 self.interfaces(network.at, nics, NetworkSource::Netns)
             }),
+            fs: self.file_system(|holds| holds.kubelet),
+            runtime: self.runtime(),
             rlimit: node.tasks.as_ref().ok().filter(|_| self.all).map(|tasks| {
                 let (time, time_unix_nano) = self.instant(tasks.at);
                 let NodeTasks { current, limit } = tasks.value;
@@ -92,6 +95,34 @@ impl Page<'_> {
             }),
             blkio: node.io.as_ref().ok().filter(|_| self.all).map(|io| self.block_io(io.at, io.value.0)),
         }
+    }
+
+    /// The one that holds this, if it is known.
+    fn file_system(&self, what: impl Fn(&Holds) -> bool) -> Option<wire::FileSystem> {
+        let read = self.snapshot.node.file_systems.as_ref().ok().filter(|_| self.all)?;
+        let space = file_systems::holding(&read.value, what)?.space;
+        let (time, time_unix_nano) = self.instant(read.at);
+        Some(wire::FileSystem {
+            time,
+            time_unix_nano,
+            available_bytes: space.available_bytes,
+            capacity_bytes: space.capacity_bytes,
+            used_bytes: Some(space.used_bytes()),
+            inodes_free: space.inodes.map(|inodes| inodes.free),
+            inodes: space.inodes.map(|inodes| inodes.total),
+            inodes_used: space.inodes.map(|inodes| inodes.total.saturating_sub(inodes.free)),
+        })
+    }
+
+    /// What images and containers lie on; how much of it they take themselves is not known.
+    fn runtime(&self) -> Option<wire::Runtime> {
+        let of = |what: fn(&Holds) -> bool| {
+            let whole = self.file_system(what)?;
+            Some(wire::FileSystem { used_bytes: None, inodes_used: None, ..whole })
+        };
+        let (image_fs, container_fs) = (of(|holds| holds.images), of(|holds| holds.containers));
+        let known = image_fs.is_some() || container_fs.is_some();
+        known.then_some(wire::Runtime { image_fs, container_fs })
     }
 
     fn pod(&self, pod: NamedPod<'_>, known: &KnownPod) -> wire::Pod {

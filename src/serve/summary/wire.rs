@@ -23,6 +23,8 @@ documents! {
         memory?: Memory,
         io?: Io,
         network?: Network,
+        fs?: FileSystem,
+        runtime?: Runtime,
         rlimit?: Rlimit,
         swap?: Swap,
         /// Added: all disks.
@@ -53,6 +55,24 @@ documents! {
         swap?: Swap,
         /// Added: of the oldest figure, when the document was rendered.
         age_seconds?: f64,
+    }
+    FileSystem {
+        time: String,
+        /// Added.
+        time_unix_nano: u64,
+        available_bytes: u64,
+        capacity_bytes: u64,
+        /// Of `node.fs`: of images and containers the kubelet has what they take themselves, which no file
+        /// system tells.
+        used_bytes?: u64,
+        inodes_free?: u64,
+        inodes?: u64,
+        /// As `used_bytes`.
+        inodes_used?: u64,
+    }
+    Runtime {
+        image_fs?: FileSystem,
+        container_fs?: FileSystem,
     }
     Rlimit {
         time: String,

@@ -404,7 +404,12 @@ func (r *reader) withoutClient() {
 		}
 	}
 	var storage []v2.FsInfo
-	r.raw("/api/v2.0/storage", &storage)
+	if r.raw("/api/v2.0/storage", &storage) {
+		for _, one := range storage {
+			r.must(one.Capacity > one.Usage && one.Usage > 0 && len(one.Labels) > 0, "v2.0 storage: %+v", one)
+		}
+		r.must(len(storage) > 0, "v2.0 storage: none")
+	}
 	var metrics map[string]any
 	r.raw("/api/v2.0/appmetrics"+r.container, &metrics)
 	var events []*v1.Event

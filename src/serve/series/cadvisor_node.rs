@@ -1,12 +1,39 @@
-//! Of `/metrics/cadvisor` what is of no cgroup: the machine, and who answers.
+//! Of `/metrics/cadvisor` what is the node's alone: its file systems, the machine, and who answers.
 
 use super::super::cadvisor::version;
 use super::super::exposition::{Family, Kind, Place, Shelf, Value, Writer};
 use super::{Read, Scribe};
+use crate::model::file_systems::Space;
 use crate::model::machine::Machine;
 use crate::model::snapshot::NodeFigures;
 
 const GAUGE: Kind = Kind::Gauge;
+
+type OfFileSystem = fn(&Space) -> Option<u64>;
+
+/// Of each file system of the node.
+pub(super) const FILE_SYSTEMS: &[(Family, OfFileSystem)] = &[
+    (
+        Family::new(
+            GAUGE,
+            "container_fs_limit_bytes",
+            "Number of bytes that can be consumed by the container on this filesystem.",
+        ),
+        |it| Some(it.capacity_bytes),
+    ),
+    (
+        Family::new(
+            GAUGE,
+            "container_fs_usage_bytes",
+            "Number of bytes that are consumed by the container on this filesystem.",
+        ),
+        |it| Some(it.used_bytes()),
+    ),
+    (Family::new(GAUGE, "container_fs_inodes_total", "Number of Inodes"), |it| Some(it.inodes?.total)),
+    (Family::new(GAUGE, "container_fs_inodes_free", "Number of available Inodes"), |it| {
+        Some(it.inodes?.free)
+    }),
+];
 
 type OfNode = fn(&NodeFigures, &Machine) -> Option<usize>;
 
