@@ -101,7 +101,7 @@ async fn what_a_real_cadvisor_answers_is_there_or_named_as_absent() {
     let (container, sandbox) = (child("d"), child("a"));
     let both =
         |route: &str| [format!("{route}{container}"), format!("{route}{sandbox}"), format!("{route}/")];
-    let cases: [(&str, Vec<String>); 12] = [
+    let cases: [(&str, Vec<String>); 13] = [
         ("v1.3_containers", both("/api/v1.3/containers").into()),
         ("v1.3_machine", vec!["/api/v1.3/machine".into()]),
         ("v2.0_attributes", vec!["/api/v2.0/attributes".into()]),
