@@ -19,7 +19,7 @@
 //!
 //! # What is never asked
 //! A file system behind a network or another process may not answer for ever, so only types that the kernel
-//! serves alone are (`LOCAL`). A disk may hang all the same: this is read on a thread of its own, and never by a sweep.
+//! serves alone are (`LOCAL`), and an overlay, of which nobody tells what its upper directory is on. A disk may hang all the same: this is read on a thread of its own, and never by a sweep.
 //!
 //! A quota of a project makes statvfs tell the quota, but of directories only: the paths above are files.
 
@@ -129,7 +129,7 @@ impl Candidate {
         LOCAL.contains(&&*mount.fs_type).then(|| Self {
             number: mount.majmin.clone(),
             path: path.to_owned(),
-            device: mount.mount_source.clone().unwrap_or_else(|| mount.fs_type.clone()),
+            device: device(mount),
             kind: mount.fs_type.clone(),
             mount_point: None,
             holds,
@@ -139,6 +139,15 @@ impl Candidate {
     fn with(&self, space: Space) -> FileSystem {
         let Self { number: _, path: _, device, kind, mount_point, holds } = self.clone();
         FileSystem { device, kind, mount_point, holds, space }
+    }
+}
+
+/// What it is mounted from. Of those in memory that is one word for all, so their number is told besides.
+fn device(mount: &MountInfo) -> String {
+    let source = mount.mount_source.as_ref().unwrap_or(&mount.fs_type);
+    match &*mount.fs_type {
+        "tmpfs" | "ramfs" => format!("{source}-{}", mount.majmin),
+        _ => source.clone(),
     }
 }
 
@@ -248,7 +257,8 @@ fn stores_of(mount: &MountInfo) -> Option<(PathBuf, bool)> {
     let option = |name: &str| mount.super_options.get(name).and_then(Option::as_deref);
     let upper = Path::new(option("upperdir").filter(|_| mount.fs_type == "overlay")?);
     let store = upper.parent().and_then(Path::parent).filter(|store| store.parent().is_some())?;
-    let lower = option("lowerdir").or_else(|| option("lowerdir+")).map(|layers| layers.split(':'));
+    // Of layers that were added one by one (`lowerdir+`) only one is told here.
+    let lower = option("lowerdir").map(|layers| layers.split(':'));
     let beside = |layer: &str| Path::new(layer).is_relative() || Path::new(layer).starts_with(store);
     Some((store.to_owned(), lower.is_some_and(|mut layers| layers.all(beside))))
 }

@@ -31,7 +31,7 @@ use super::process::{CgroupLines, hides_processes};
 use super::{HostError, HostRoot, clock, read, syscall, text};
 use crate::model::health::{Health, Room, Trouble};
 use crate::model::processes::{Process, ProcessCgroup, ProcessTable};
-use crate::model::time::ClockPair;
+use crate::model::time::{ClockPair, WallTime};
 
 /// Why there is no list of processes.
 #[derive(Debug, thiserror::Error)]
@@ -168,12 +168,17 @@ pub(super) fn parse_stat(stat: &[u8], units: Units, since_boot: Duration, now: C
         is_in_foreground: parse_i64(field(8))? == parse_i64(field(5))?,
         cpu: ticks(number(14)?.saturating_add(number(15)?)),
         age,
-        started: now.wall_of(now.monotonic.before(age)),
+        // Not by the monotonic clock, which may have stood still meanwhile.
+        started: WallTime::from_unix_nanos(now.wall.as_unix_nanos().saturating_sub(nanos(age))),
         virtual_bytes: number(23)?,
         resident_bytes: number(24)?.saturating_mul(units.page),
         processor: text::parse_u32(field(39))?,
         cgroup: 0,
     })
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A number that may be below 0: `-1` is the group of no terminal.

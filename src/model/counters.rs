@@ -321,8 +321,8 @@ pub struct Limits {
     /// What is left to the cgroup while memory is short: v2 `memory.min`, where 0 is nothing; v1
     /// `memory.soft_limit_in_bytes`, where none is all. Its own, whatever its ancestors have.
     pub reservation_bytes: Option<u64>,
-    /// Its share of the CPU while that is short, beside 1,024 of a cgroup that nobody told: v1 `cpu.shares`; v2 of
-    /// `cpu.weight`, as cAdvisor turns it back. Its own.
+    /// Its share of the CPU while that is short: v1 `cpu.shares`, 1,024 of a cgroup that nobody told; v2 what cAdvisor makes
+    /// of `cpu.weight`, 2,597 of such a one. Its own.
     pub cpu_shares: Option<u64>,
     /// Why a limit is not known, so that its absence does not mean that there is none.
     pub unknown: UnknownLimits,

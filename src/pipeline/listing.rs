@@ -41,7 +41,6 @@ pub(super) async fn run(
         if !is_wanted {
             return;
         }
-        let at = clock::monotonic();
         let outcome = tokio::select! {
             outcome = look(root.clone(), health.clone()) => outcome,
             // The thread is not waited for: it may be held up in the kernel.
@@ -51,7 +50,8 @@ pub(super) async fn run(
             warn!(%why, "processes cannot be listed");
         }
         failing = outcome.is_err();
-        lister.show(Listing { at, outcome });
+        // Young by its end: who waited for a look that took long is shown it all the same.
+        lister.show(Listing { at: clock::monotonic(), outcome });
     }
 }
 

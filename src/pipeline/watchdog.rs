@@ -15,7 +15,7 @@ use crate::model::target::TargetId;
 use crate::model::target::TargetSet;
 use crate::serve::Published;
 
-/// Says out loud when the sampler or the resolver is held up, and where; and when it goes on.
+/// Says out loud when the sampler, the resolver or who asks the file systems is held up, and where; and when it goes on.
 pub(super) async fn run(published: Published, root: HostRoot, mut stopping: watch::Receiver<bool>) {
     let limit = health::stale_after(published.interval);
     let (mut sampler_held_up, mut resolver_held_up, mut asker_held_up) = (false, false, false);

@@ -19,13 +19,13 @@ use tokio::sync::{mpsc, watch};
 use crate::model::processes::ProcessTable;
 use crate::model::time::Monotonic;
 
-/// A list that was begun no longer ago than this is shown as it is.
+/// A list that was made no longer ago than this is shown as it is.
 pub const YOUNG: Duration = Duration::from_secs(5);
 
 /// What came of one look.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// When it began.
+    /// When it ended; its table says when it began.
     pub at: Monotonic,
     /// The list, or why there is none.
     pub outcome: Result<Arc<ProcessTable>, Arc<str>>,

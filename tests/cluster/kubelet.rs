@@ -89,9 +89,12 @@ const COMPARED: [(&str, f64); 36] = [
     ("pod_memory_working_set_bytes", 0.02),
 ];
 
-/// What nothing here has any of: no swap, no loss, no reservation, no limit that is met.
-const ZEROS: [&str; 9] = [
+/// What may be none of here: no swap, no loss, no reservation, no limit that is met, no file that is mapped or looked at
+/// twice.
+const ZEROS: [&str; 11] = [
     "container_memory_swap",
+    "container_memory_mapped_file",
+    "container_memory_total_active_file_bytes",
     "container_memory_failcnt",
     "container_network_receive_packets_dropped_total",
     "container_network_receive_errors_total",
@@ -166,17 +169,20 @@ async fn gather_ours(reader: &Reader, series: &mut Series, summaries: &mut Summa
     summaries.add_ours(&reader.get("/stats/summary").await.body);
 }
 
-/// The first family of which too few figures were compared, or none but zeros.
+/// The families of which too few figures were compared, or none but zeros.
 fn lacking(compared: &Compared) -> Option<String> {
     let routes = 0..ROUTES.len();
     let wanted = routes.flat_map(|at| COMPARED.map(|(family, _)| [(at, family, false), (at, family, true)]));
-    let mut wanted =
-        wanted.flatten().filter(|(at, family, is_container)| known_to(*at, family, *is_container));
-    wanted.find_map(|wanted| {
+    let wanted = wanted.flatten().filter(|(at, family, is_container)| known_to(*at, family, *is_container));
+    let lacking = wanted.filter_map(|wanted| {
         let (times, highest) = compared.get(&wanted).copied().unwrap_or_default();
-        let is_some = highest > 0.0 || ZEROS.contains(&wanted.1);
+        // On cgroup v1 a pod has no processes of its own that could have faults.
+        let of_no_process = !wanted.2 && wanted.1 == "container_memory_failures_total";
+        let is_some = highest > 0.0 || of_no_process || ZEROS.contains(&wanted.1);
         (times < LEAST || !is_some).then(|| format!("{wanted:?}: {times} times up to {highest}"))
-    })
+    });
+    let lacking: Vec<_> = lacking.collect();
+    (!lacking.is_empty()).then(|| lacking.join("\n"))
 }
 
 /// Whether a route has that family, of containers or of pods.
@@ -283,10 +289,13 @@ fn known(name: &str) -> Option<String> {
     apart(family)?;
     let of_pause =
         !family.contains("_network_") && labels.contains("container=\"\"") && !labels.contains("image=\"\"");
+    // A kubelet of 1.34 gives a pod's own faults under both scopes, and on v1 a pod has no processes of its own.
+    let own_twice = family.ends_with("_failures_total") && labels.contains("scope=\"hierarchy\"");
+    let is_apart = of_pause || (own_twice && labels.contains("container=\"\""));
     let is_ours = |label: &&str| !["id=", "image=", "name="].iter().any(|other| label.starts_with(other));
     let stands = STEADY.iter().any(|pod| labels.contains(&format!("pod=\"{pod}\"")));
     let labels: Vec<_> = labels.split(',').filter(is_ours).collect();
-    (!of_pause && (stands || !family.contains("_memory_")))
+    (!is_apart && (stands || !family.contains("_memory_")))
         .then(|| format!("{family}{{{}}}", labels.join(",")))
 }
 

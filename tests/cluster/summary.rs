@@ -165,7 +165,7 @@ impl Summaries {
 
 /// The node's file systems: what they hold is the same number, what is free of them moves meanwhile.
 pub(crate) fn file_systems_are_the_same(theirs: &Value, ours: &Value) {
-    const NEAR: u64 = 256 << 20;
+    const NEAR: u64 = 1 << 30;
     for of in ["/node/fs", "/node/runtime/imageFs", "/node/runtime/containerFs"] {
         let [theirs, ours] = [theirs, ours]
             .map(|document| document.pointer(of).unwrap_or_else(|| panic!("no {of} in {document}")));

@@ -27,6 +27,12 @@ impl Beside<'_> {
                 return each.sum();
             }
             Value::Array(list) => {
+                let long = |of: &Value| of.as_array().map_or(0, Vec::len);
+                // One whose items have no names is the same from end to end.
+                if list.first().is_some_and(Value::is_number) && ours.iter().any(|of| long(of) != list.len())
+                {
+                    self.wrong.push(format!("{path}: {ours:?}, but {theirs}"));
+                }
                 let (ours, path) = (ours.map(by_identity), format!("{path}[]"));
                 let theirs = list.iter().enumerate().map(|(at, item)| (identity(at, item), item));
                 let of = |identity: &String| ours.each_ref().map(|of| of.get(identity).copied());

@@ -25,7 +25,10 @@ mount -t overlay overlay -o "lowerdir=$3:/,upperdir=$store/2/fs,workdir=$store/2
 mount --bind "$1/disk/kubelet/pods/u1/etc-hosts" "$1/root/etc/hosts"
 mount --rbind /proc "$1/root/proc"
 mount --rbind /sys "$1/root/sys"
-chroot "$1/root" "$2" get node --direct --source cgroup --output json
+touch "$1/root/podvitals"
+mount --bind "$2" "$1/root/podvitals"
+sync -f "$1/disk"
+chroot "$1/root" /podvitals get node --direct --source cgroup --output json
 stat --file-system --format '%S %b %f %a %c %d' "$1/disk"
 findmnt --noheadings --output SOURCE --target "$1/disk"
 "#;

@@ -28,6 +28,9 @@ use crate::model::time::WallTime;
 /// So many processes are as much work as one pod of a list.
 const PROCESSES_OF_A_POD: usize = 64;
 
+/// And no list is more work than this, so that a node full of processes has one.
+const MOST_PODS: usize = 512;
+
 /// As `info/v2.ProcessInfo` has it.
 #[derive(Serialize)]
 struct Info<'a> {
@@ -61,8 +64,9 @@ pub(super) async fn reply(app: &App, asked: &Asked, call: &Call) -> Result<Reply
     let (snapshot, now) = (app.fresh()?, app.now());
     let found = super::found(&snapshot, call, options).map_err(failed)?;
     let of = Of::new(&snapshot, &found);
-    let cost = (table.processes.len() / PROCESSES_OF_A_POD, snapshot.pods.len());
-    let key = format!("{JSON} {}?{} {}", asked.path, asked.query, table.at.as_nanos());
+    let many = table.processes.iter().filter(|it| table.cgroup(it).is_some_and(|it| of.has(it))).count();
+    let cost = ((many / PROCESSES_OF_A_POD).min(MOST_PODS), snapshot.pods.len());
+    let key = format!("{JSON} {} {:?} {}", asked.path, options.by, table.at.as_nanos());
     let rendered = app.documents.other(snapshot.tick, &key, cost, now, JSON, || {
         let memory = snapshot.node.memory.as_ref().ok().map(|memory| memory.value.total_bytes);
         json(&listed(&table, &of, memory))

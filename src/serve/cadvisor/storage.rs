@@ -24,7 +24,7 @@ const KIND: &str = "vfs";
 /// # Errors
 /// In cAdvisor's words: a UUID, of which nothing is known.
 pub(super) fn storage(snapshot: &Snapshot, query: &Query) -> Result<Vec<Value>, Refusal> {
-    if let Some(uuid) = query.get("uuid") {
+    if let Some(uuid) = query.get("uuid").filter(|uuid| !uuid.is_empty()) {
         return Err(Refusal::bad_request(format!("no filesystem with UUID {} found", quoted(uuid))));
     }
     let Some(read) = known(snapshot) else { return Ok(Vec::new()) };

@@ -110,12 +110,14 @@ impl Limited {
 /// In the Engine's words. Without any the docker CLI makes its own, of each key that is false or not there.
 fn warnings(snapshot: &Snapshot, can_limit: &Limited) -> Vec<&'static str> {
     let unknown = "WARNING: podvitals does not know whether CPU sets and iptables on bridges are supported";
+    // Without a pod nobody can say what one would be told.
+    let some = !snapshot.pods.is_empty();
     let told = [
-        (!can_limit.memory, "WARNING: No memory limit support"),
-        (!can_limit.swap, "WARNING: No swap limit support"),
-        (!can_limit.quota, "WARNING: No cpu cfs quota support"),
-        (!can_limit.quota, "WARNING: No cpu cfs period support"),
-        (!can_limit.shares, "WARNING: No cpu shares support"),
+        (some && !can_limit.memory, "WARNING: No memory limit support"),
+        (some && !can_limit.swap, "WARNING: No swap limit support"),
+        (some && !can_limit.quota, "WARNING: No cpu cfs quota support"),
+        (some && !can_limit.quota, "WARNING: No cpu cfs period support"),
+        (some && !can_limit.shares, "WARNING: No cpu shares support"),
         (snapshot.node.forwards_ipv4 == Some(false), "WARNING: IPv4 forwarding is disabled"),
         (true, unknown),
     ];

@@ -6,6 +6,7 @@ use super::{Read, Scribe};
 use crate::model::file_systems::Space;
 use crate::model::machine::Machine;
 use crate::model::snapshot::NodeFigures;
+use crate::model::unavailable::Unavailable;
 
 const GAUGE: Kind = Kind::Gauge;
 
@@ -113,9 +114,15 @@ impl<W: Writer> Scribe<'_, W> {
         }
         self.writer.family(&VERSION_INFO);
         self.sample(shelf.at(places.version), Read::plain(Value::Integer(1)));
-        // Of a container that cannot be read there is no row: only the node as a whole may fail.
-        let node = &self.snapshot.node;
-        let failed = [false, node.cpu.is_err() || node.memory.is_err()];
+        // What is new has no figures yet, and without a controller nobody has any: neither is an error.
+        let none = [Unavailable::NotYet, Unavailable::ControllerOff];
+        let fails = |why: Option<&Unavailable>| why.is_some_and(|why| !none.contains(why));
+        let (node, mut containers) = (&self.snapshot.node, self.snapshot.containers.iter());
+        let failed = [
+            containers
+                .any(|it| fails(it.cgroup.cpu.as_ref().err()) || fails(it.cgroup.memory.as_ref().err())),
+            node.cpu.is_err() || node.memory.is_err(),
+        ];
         for (family, failed) in SCRAPE_ERRORS.iter().zip(failed) {
             self.writer.family(family);
             self.sample(shelf.at(places.plain), Read::plain(Value::Integer(u64::from(failed))));
